@@ -19,6 +19,7 @@ typedef struct fleet_parcel {
         uint8_t *data;
         size_t size;
     } frames[2];
+    int peer_fd; // received on a ROUTER: its connection, -1 if not known
 } fleet_parcel_t;
 
 // Routing id of a peer on a ROUTER; as ZeroMQ chose it, never an identity.
@@ -29,6 +30,7 @@ typedef struct fleet_route {
 
 // Sockets.  `context` is a zmq context.  They return NULL with why.
 // Server sockets use ZAP domain "fleet", enforced; without a handler nobody gets in.
+// The handler answers with the 64 hex digits of the client's public key as User-Id.
 void *fleet_bus_router(void *context, const char *endpoint,
                        const fleet_key_pair_t *pair, fleet_text_t ret_why);
 void *fleet_bus_xpub(void *context, const char *endpoint,
@@ -40,6 +42,9 @@ void *fleet_bus_sub(void *context, const char *endpoint,
                     const fleet_key_t server, const fleet_key_pair_t *pair,
                     fleet_text_t ret_why);
 
+// Adds a topic, by its first letters, to what a SUB receives.
+void fleet_bus_subscribe(void *socket, const char *topic);
+
 typedef enum fleet_recv {
     FLEET_RECV_OK,
     FLEET_RECV_NONE, // nothing waits
@@ -49,6 +54,9 @@ typedef enum fleet_recv {
 // Never block.  On a ROUTER ret_route is who sent it and ret_key the public key
 // that ZAP authenticated, read from the last frame (stores.md Z6: the first frame
 // may lack it); a frame without one is FLEET_RECV_BAD.  On a DEALER both may be NULL.
+// After FLEET_RECV_BAD route and key are valid as far as they were there (else
+// empty), message.type is none and message.open.protocol is the version that a
+// first message of another protocol claims, or 0; there is nothing to clear.
 fleet_recv_t fleet_bus_recv(void *socket, fleet_route_t *ret_route,
                             fleet_key_t ret_key, fleet_parcel_t *ret_parcel,
                             fleet_text_t *ret_why);
@@ -69,6 +77,11 @@ bool fleet_bus_publish(void *socket, const char *topic,
 fleet_recv_t fleet_bus_recv_topic(void *socket, char ret_topic[64],
                                   fleet_parcel_t *ret_parcel,
                                   fleet_text_t *ret_why);
+
+// Receives from an XPUB who subscribes to what, or ends to (ret_on); the key is zero
+// where the connection is gone already.  Must be read: the queue has no bound.
+fleet_recv_t fleet_bus_recv_subscriber(void *socket, fleet_key_t ret_key,
+                                       char ret_topic[64], bool *ret_on);
 
 // The descriptor to poll for reading.  It is edge-triggered: after it was readable
 // and after every send, receive until FLEET_RECV_NONE.
