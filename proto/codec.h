@@ -11,7 +11,8 @@
 
 // Encodes a message into buffer.  ret_used is the number of bytes written.
 // FLEET_BAD_MESSAGE if it does not fit in size (FLEET_FRAME_MAX always does), if a
-// text is not terminated or a count is above its bound.
+// text is not terminated or no UTF-8, if a count is above its bound or if a number
+// is none of its enumeration: what this refuses is what fleet_decode refuses.
 fleet_err_t fleet_encode(const fleet_message_t *message, uint8_t *buffer,
                          size_t size, size_t *ret_used);
 
@@ -19,7 +20,8 @@ fleet_err_t fleet_encode(const fleet_message_t *message, uint8_t *buffer,
 // the total number of objects are checked against the bytes there are before
 // msgpack allocates anything.  Texts with a NUL byte or invalid UTF-8, numbers of
 // enumerations that are none, missing or additional fields and bytes left over
-// are refused.
+// are refused, and so is every form of a value but its shortest.
+// Only the type and the struct of that type are written, not the whole union.
 // On failure ret_message is untouched and FLEET_BAD_MESSAGE is returned, with what
 // was wrong in ret_why (may be NULL).
 fleet_err_t fleet_decode(const uint8_t *bytes, size_t size,
