@@ -88,6 +88,10 @@ static void *server_make(void *context, int type, const char *endpoint,
     set_int(socket, ZMQ_BACKLOG, BACKLOG);
     if (type == ZMQ_ROUTER) {
         set_int(socket, ZMQ_ROUTER_MANDATORY, 1);
+    } else {
+        // Every subscription is told, not only the first of a topic: each is
+        // checked against the list of keys.
+        set_int(socket, ZMQ_XPUB_VERBOSER, 1);
     }
     if (zmq_bind(socket, endpoint) != 0) {
         fleet_text_format(ret_why, sizeof(fleet_text_t),
@@ -346,7 +350,8 @@ fleet_recv_t fleet_bus_recv_topic(void *socket, char ret_topic[64],
 }
 
 fleet_recv_t fleet_bus_recv_subscriber(void *socket, fleet_key_t ret_key,
-                                       char ret_topic[64], bool *ret_on) {
+                                       char ret_topic[64], bool *ret_on,
+                                       int *ret_fd) {
     bundle_t bundle;
     fleet_recv_t result = FLEET_RECV_BAD;
     const uint8_t *data;
@@ -366,6 +371,7 @@ fleet_recv_t fleet_bus_recv_subscriber(void *socket, fleet_key_t ret_key,
         memcpy(ret_topic, data + 1, size - 1);
         ret_topic[size - 1] = '\0';
         *ret_on = data[0] == 1;
+        *ret_fd = bundle.peer_fd;
         result = FLEET_RECV_OK;
     }
     bundle_close(&bundle);

@@ -79,9 +79,11 @@ fleet_recv_t fleet_bus_recv_topic(void *socket, char ret_topic[64],
                                   fleet_text_t *ret_why);
 
 // Receives from an XPUB who subscribes to what, or ends to (ret_on); the key is zero
-// where the connection is gone already.  Must be read: the queue has no bound.
+// where the connection is gone already, ret_fd its descriptor or -1.  Must be read:
+// the queue has no bound.
 fleet_recv_t fleet_bus_recv_subscriber(void *socket, fleet_key_t ret_key,
-                                       char ret_topic[64], bool *ret_on);
+                                       char ret_topic[64], bool *ret_on,
+                                       int *ret_fd);
 
 // The descriptor to poll for reading.  It is edge-triggered: after it was readable
 // and after every send, receive until FLEET_RECV_NONE.
