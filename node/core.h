@@ -105,7 +105,10 @@ typedef enum node_effect_kind {
     NODE_OUT_FORGET, // the record of a set that was removed
     NODE_OUT_TERM,   // `term` durable before any effect after it
     NODE_OUT_DEADLINE, // keep set's `lease_ms` left in /run; 0: none
-    NODE_OUT_KEEP,   // keep the definition of `set` that came with this message, as `rev`
+    // Keep the definition of `set` that came with this message, as `rev`.  A set may
+    // run by an older one than the newest: the loop keeps the last two that it was
+    // told to keep, and the one that a record which is not closed names in its `rev`.
+    NODE_OUT_KEEP,
     NODE_OUT_SEND,   // `message` to the broker
     NODE_OUT_ACT,    // have an agent do it, with this job number
     NODE_OUT_ABANDON, // the act with this job number is to end now; its result still comes
@@ -118,8 +121,8 @@ typedef struct node_effect {
     fleet_name_t set;
     fleet_pair_t record;
     uint64_t term;
-    uint64_t lease_ms;
-    uint64_t rev;
+    uint64_t lease_ms; // DEADLINE; RENEW and START: what is left of the set's lease
+    uint64_t rev; // KEEP; RECORD: the one it runs by; ACT: the one to do it by
     node_act_t act;
     uint32_t resource;
     uint64_t job;
