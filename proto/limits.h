@@ -25,7 +25,7 @@
 #define FLEET_TERM_MAX ((UINT64_C(1) << 53) - 1)
 
 // Counts.
-#define FLEET_PAIRS_MAX 128     // records of sets that one node keeps
+#define FLEET_PAIRS_MAX 256     // records of sets that one node keeps
 #define FLEET_REASONS_MAX 16    // reasons of one refusal
 #define FLEET_STEPS_MAX 64      // steps of one transfer
 #define FLEET_SET_NODES_MAX 32  // nodes that a definition may list
