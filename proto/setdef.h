@@ -7,6 +7,7 @@
 #ifndef FLEET_SETDEF_H
 #define FLEET_SETDEF_H
 
+#include "proto/complaint.h"
 #include "proto/errors.h"
 
 typedef enum fleet_resource_kind {
@@ -84,21 +85,6 @@ typedef struct fleet_setdef {
 #define FLEET_STOP_MS_DEFAULT 20000
 #define FLEET_PROBE_LIMIT_MS_DEFAULT 5000
 #define FLEET_TERM_MS_DEFAULT 1000
-
-// Where and what is wrong with a file: "www.yaml:14:7: ..." is built from it.
-typedef struct fleet_complaint {
-    unsigned line;   // from 1; 0: the file as a whole
-    unsigned column; // from 1
-    fleet_text_t text;
-    fleet_text_t hint; // what would be right; may be empty
-} fleet_complaint_t;
-
-#define FLEET_COMPLAINTS_MAX 16
-
-typedef struct fleet_complaints {
-    uint32_t n; // all are found in one pass, as far as that makes sense
-    fleet_complaint_t items[FLEET_COMPLAINTS_MAX];
-} fleet_complaints_t;
 
 // Reads a definition.  FLEET_BAD_FILE and at least one complaint if it is wrong;
 // ret_setdef is then untouched.  Unknown, doubled and missing keys, a second
