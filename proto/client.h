@@ -37,6 +37,9 @@ fleet_err_t fleet_client_new(const fleet_client_config_t *config,
                              fleet_reason_t *ret_reason);
 void fleet_client_destroy(fleet_client_t **client_p);
 
+// A random id for a request: 16 hex digits.
+void fleet_client_id(fleet_id_t ret_id);
+
 // What the broker said of itself and of this key; a loan.
 const fleet_welcome_t *fleet_client_welcome(const fleet_client_t *client);
 
@@ -53,8 +56,10 @@ fleet_err_t fleet_client_request(fleet_client_t *client,
 typedef bool fleet_on_step_t(void *context, const fleet_step_t *step);
 
 // Follows a transfer (0: the set's running or latest one) to its end, across a
-// broker's restart.  FLEET_UNFINISHED with the state so far if wait_ms (0: for
-// ever) ran out or it was interrupted, FLEET_TRANSFER_UNKNOWN, FLEET_SET_UNKNOWN.
+// broker's restart.  Each step's end is told once.  FLEET_UNFINISHED with the state
+// so far if wait_ms (0: for ever) ran out, it was interrupted, on_step said so, or
+// no broker was heard for the client's timeout; FLEET_TRANSFER_UNKNOWN,
+// FLEET_SET_UNKNOWN and other refusals with the reason in ret_transfer->reasons[0].
 fleet_err_t fleet_client_follow(fleet_client_t *client, uint64_t transfer,
                                 const char *set, uint64_t wait_ms,
                                 fleet_on_step_t *on_step, void *context,
@@ -89,12 +94,16 @@ typedef struct fleet_watch_item {
     const fleet_message_t *beside; // EVENT: definition or transfer or NULL; STEP
 } fleet_watch_item_t;
 
+// Returns false to stop.  May call fleet_client_ask, but only when it is told
+// FLEET_WATCH_TRUNCATED.
 typedef bool fleet_on_watch_t(void *context, const fleet_watch_item_t *item);
 
 // Every event from seq `since` + 1 on, once and in order, then live ones, for ever:
 // subscribes first, reads the journal up to its head, then applies live entries
 // with the next number and reads again where there is a gap.  Survives restarts of
-// the broker.  Returns when on_watch returns false or it is interrupted.
+// the broker.  Returns FLEET_OK when on_watch returns false or it is interrupted,
+// FLEET_BAD_KEY once the key is revoked, FLEET_JOURNAL_BEHIND if the journal ends
+// before what was told already.
 fleet_err_t fleet_client_watch(fleet_client_t *client, uint64_t since,
                                bool with_steps, fleet_on_watch_t *on_watch,
                                void *context, fleet_reason_t *ret_reason);
