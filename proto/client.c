@@ -79,7 +79,7 @@ static fleet_err_t open_link(fleet_client_t *client,
     for (;;) {
         fleet_message_t open = {.type = FLEET_MESSAGE_open};
         uint64_t now_ms = fleet_link_now_ms();
-        uint64_t until_ms = now_ms + FLEET_LINK_SILENCE_MS;
+        uint64_t until_ms = now_ms + client->config.repeat_ms;
 
         if (now_ms >= deadline_ms || fleet_link_interrupted(client) ||
             (client->config.brokers_n == 1 &&
@@ -116,6 +116,9 @@ fleet_err_t fleet_client_new(const fleet_client_config_t *config,
     assert(client != NULL);
     assert(config->brokers_n >= 1 && config->brokers_n <= FLEET_BROKERS_MAX);
     client->config = *config;
+    if (client->config.repeat_ms == 0) {
+        client->config.repeat_ms = FLEET_LINK_REPEAT_MS;
+    }
     client->context = zmq_ctx_new();
     assert(client->context != NULL);
     err = open_link(client, ret_reason);
@@ -198,12 +201,13 @@ static bool round_over(const fleet_client_t *client, const round_t *round) {
 // The question is due: never sent, or silence since it was.
 static bool round_due(const fleet_client_t *client, const round_t *round) {
     return !round->sent ||
-           (fleet_link_silence_ms(client) >= FLEET_LINK_SILENCE_MS &&
-            fleet_link_now_ms() - round->sent_ms >= FLEET_LINK_SILENCE_MS);
+           (fleet_link_silence_ms(client) >= client->config.repeat_ms &&
+            fleet_link_now_ms() - round->sent_ms >= client->config.repeat_ms);
 }
 
-static uint64_t round_until(const round_t *round) {
-    uint64_t until_ms = fleet_link_now_ms() + FLEET_LINK_SILENCE_MS;
+static uint64_t round_until(const fleet_client_t *client,
+                            const round_t *round) {
+    uint64_t until_ms = fleet_link_now_ms() + client->config.repeat_ms;
 
     if (round->deadline_ms != 0 && round->deadline_ms < until_ms) {
         return round->deadline_ms;
@@ -213,7 +217,7 @@ static uint64_t round_until(const round_t *round) {
 
 static bool round_send(fleet_client_t *client, round_t *round,
                        const fleet_message_t *message) {
-    if (!fleet_link_send(client, message, round_until(round))) {
+    if (!fleet_link_send(client, message, round_until(client, round))) {
         return false;
     }
     round->sent = true;
@@ -241,7 +245,7 @@ fleet_err_t fleet_client_request(fleet_client_t *client,
             round_send(client, &round, &copy);
         }
         fleet_link_tend(client);
-        while (fleet_link_recv(client, round_until(&round), false)) {
+        while (fleet_link_recv(client, round_until(client, &round), false)) {
             fleet_message_t *answer = &client->parcel.message;
 
             if (answers(answer, id) ||
@@ -369,7 +373,8 @@ fleet_err_t fleet_client_follow(fleet_client_t *client, uint64_t transfer,
             round_send(client, &round, &message);
         }
         fleet_link_tend(client);
-        while (!stop && fleet_link_recv(client, round_until(&round), false)) {
+        while (!stop &&
+               fleet_link_recv(client, round_until(client, &round), false)) {
             fleet_err_t err = follow_message(&follower, &stop);
 
             if (err != FLEET_UNFINISHED) {
@@ -479,7 +484,8 @@ fleet_err_t fleet_client_ask(fleet_client_t *client,
             round_send(client, &round, &asker.question);
         }
         fleet_link_tend(client);
-        while (!again && fleet_link_recv(client, round_until(&round), false)) {
+        while (!again &&
+               fleet_link_recv(client, round_until(client, &round), false)) {
             fleet_err_t err = ask_message(&asker, &again);
 
             if (err != FLEET_UNFINISHED) {

@@ -26,6 +26,7 @@ typedef struct fleet_client_config {
     fleet_broker_address_t brokers[FLEET_BROKERS_MAX];
     fleet_key_pair_t pair;
     uint64_t timeout_ms; // how long to look for a broker
+    uint64_t repeat_ms;  // a silence after which it asks again; 0: 1 s
     const volatile int *interrupted; // may be NULL
 } fleet_client_config_t;
 

@@ -296,9 +296,9 @@ void fleet_link_tend(fleet_client_t *client) {
          fleet_link_silence_ms(client) >= patience)) {
         next_broker(client);
     }
-    if (now - client->opened_ms >= FLEET_LINK_SILENCE_MS &&
+    if (now - client->opened_ms >= client->config.repeat_ms &&
         (!client->welcomed ||
-         fleet_link_silence_ms(client) >= FLEET_LINK_SILENCE_MS)) {
+         fleet_link_silence_ms(client) >= client->config.repeat_ms)) {
         say_open(client);
     }
 }

@@ -9,8 +9,9 @@
 
 #include "proto/client.h"
 
-// After so long without a word the client says `open` and asks again.
-#define FLEET_LINK_SILENCE_MS 1000
+// After so long without a word the client says `open` and asks again, unless its
+// configuration says otherwise.
+#define FLEET_LINK_REPEAT_MS 1000
 
 // What the monitor saw of the connection so far; the worst excuse that we know.
 typedef enum fleet_link_state {

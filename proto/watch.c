@@ -171,10 +171,10 @@ static void read_batch(watcher_t *watcher) {
     memset(&watcher->end, 0, sizeof(watcher->end));
     fleet_link_begin(client);
     while (!watcher->ended && !over(watcher)) {
-        uint64_t until_ms = fleet_link_now_ms() + FLEET_LINK_SILENCE_MS;
+        uint64_t until_ms = fleet_link_now_ms() + client->config.repeat_ms;
 
         if (sent_ms == 0 ||
-            fleet_link_silence_ms(client) >= FLEET_LINK_SILENCE_MS) {
+            fleet_link_silence_ms(client) >= client->config.repeat_ms) {
             fleet_message_t ask = {.type = FLEET_MESSAGE_entries_ask};
 
             watcher->rows = 0;
