@@ -59,8 +59,7 @@ static bool is_value(const fleet_enum_spec_t *words, uint64_t number) {
     return false;
 }
 
-// ---------------------------------------------------------------------
-// encoding
+// -------------------------------------------------------------------- encoding
 
 typedef struct sink {
     uint8_t *at;
@@ -195,8 +194,7 @@ fleet_err_t fleet_encode(const fleet_message_t *message, uint8_t *buffer,
     return FLEET_OK;
 }
 
-// -------------------------------------------------------------------------
-// scan
+// ------------------------------------------------------------------------ scan
 
 typedef enum shape {
     SHAPE_NUMBER,
@@ -322,8 +320,7 @@ static const char *scan(const uint8_t *bytes, size_t size) {
     return source.left == 0 ? NULL : "bytes behind its end";
 }
 
-// ---------------------------------------------------------------------
-// checking
+// -------------------------------------------------------------------- checking
 
 typedef struct checker {
     fleet_text_t *why; // may be NULL
@@ -448,8 +445,7 @@ static bool check_fields(const checker_t *checker,
     return true;
 }
 
-// ----------------------------------------------------------------------
-// writing
+// --------------------------------------------------------------------- writing
 
 static void write_fields(const fleet_struct_spec_t *spec,
                          const msgpack_object *objects, uint8_t *base);
@@ -511,8 +507,7 @@ static void write_fields(const fleet_struct_spec_t *spec,
     }
 }
 
-// ---------------------------------------------------------------------
-// decoding
+// -------------------------------------------------------------------- decoding
 
 static fleet_err_t refuse(fleet_text_t *why, const char *what) {
     if (why != NULL) {

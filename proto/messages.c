@@ -38,8 +38,7 @@ static const fleet_enum_spec_t *const all_enums[] = {
 #include "proto/messages.def"
 };
 
-// -------------------------------------------------------------------
-// structures
+// ------------------------------------------------------------------ structures
 
 #define RECORD(r, sentence) static const fleet_struct_spec_t struct_##r;
 #include "proto/messages.def"
@@ -145,8 +144,7 @@ bool fleet_message_is_event(fleet_message_type_t type) {
     return spec != NULL && spec->word != NULL;
 }
 
-// ------------------------------------------------------------------------
-// words
+// ----------------------------------------------------------------------- words
 
 static const char *value_word(const fleet_enum_spec_t *words, uint32_t number) {
     for (size_t i = 0; i < words->values_n; i++) {
@@ -181,8 +179,7 @@ static const fleet_value_spec_t *value_find(const fleet_enum_spec_t *words,
     }
 #include "proto/messages.def"
 
-// ----------------------------------------------------------------------
-// printer
+// --------------------------------------------------------------------- printer
 
 typedef struct line {
     char *at;

@@ -100,8 +100,7 @@ void fleet_text_format(char *field, size_t size, const char *format, ...) {
     va_end(arguments);
 }
 
-// ------------------------------------------------------------------------
-// names
+// ----------------------------------------------------------------------- names
 
 static bool name_char(char c) {
     return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
@@ -181,8 +180,7 @@ const char *fleet_name_nearest(const char *word, const char *const *candidates,
     return nearest;
 }
 
-// --------------------------------------------------------------------
-// durations
+// ------------------------------------------------------------------- durations
 
 static uint64_t unit_ms(const char *unit) {
     static const struct {
@@ -263,8 +261,7 @@ void fleet_time_print(uint64_t time_us, char text[32]) {
     fleet_text_copy(text, 32, line);
 }
 
-// -------------------------------------------------------------------------
-// keys
+// ------------------------------------------------------------------------ keys
 
 static int hex_value(char c) {
     if (c >= '0' && c <= '9') {
@@ -313,8 +310,7 @@ void fleet_key_short(const fleet_key_t key, char digits[9]) {
     print_hex(key, 4, digits);
 }
 
-// --------------------------------------------------------------------
-// addresses
+// ------------------------------------------------------------------- addresses
 
 static bool prefix_parse(const char *digits, size_t size,
                          unsigned *ret_prefix) {
