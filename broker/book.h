@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: MIT
+//
+// The book of running transfers: what becomes of each, from the events of the
+// journal, and its steps, from the nodes that take them.  It makes the message
+// `transfer`, which stands beside transfer.ended and is what people read.
+// Nothing is decided by it; steps do not survive a restart of the broker.
+//
+// Times of steps are microseconds after the request by the broker's clock: when
+// the node's message came, less how long the step had taken.  So no two clocks
+// are ever compared.
+
+#ifndef FLEET_BROKER_BOOK_H
+#define FLEET_BROKER_BOOK_H
+
+#include "proto/messages.h"
+
+typedef struct book book_t;
+
+book_t *book_new(void);
+void book_destroy(book_t **book_p);
+
+// Folds an event.  now_us is the boot-time clock, in microseconds; for an event
+// of an earlier run it is what that clock would have said then, as far as the
+// wall clock can tell.  transfer.ended closes the transfer: use book_end
+// before.
+void book_fold(book_t *book, const fleet_message_t *event, int64_t now_us);
+
+// All of a transfer, closed by its event transfer.ended, for the journal. False
+// if the book does not have it.
+bool book_end(const book_t *book, const fleet_transfer_ended_t *ended,
+              int64_t now_us, fleet_transfer_t *ret_transfer);
+
+// All of a running transfer so far.  False if there is none of that number.
+bool book_read(const book_t *book, uint64_t transfer, int64_t now_us,
+               fleet_transfer_t *ret_transfer);
+
+// The number of the running transfer of a set, or 0.
+uint64_t book_of_set(const book_t *book, const char *set);
+
+// A step from node `node`, which came at now_us; fills step->at_us.  False, and
+// to be dropped, if the transfer does not run or is not of that set.
+bool book_step(book_t *book, const char *node, int64_t now_us,
+               fleet_step_t *step);
+
+#endif
