@@ -52,7 +52,8 @@ static void read_nodes(const fleet_yaml_doc_t *doc, const yaml_set_t *yaml,
                                 "share one name space",
                                 name);
         }
-        FLEET_COPY(facts->nodes[facts->nodes_n++].name, name);
+        FLEET_COPY(facts->nodes[facts->nodes_n].name, name);
+        facts->nodes_n++;
     }
 }
 

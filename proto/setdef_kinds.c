@@ -174,7 +174,8 @@ static bool read_ip(setdef_reader_t *reader, const char *text, unsigned index,
             return false;
         }
     }
-    FLEET_COPY(ret->ips[ret->ips_n++], address);
+    FLEET_COPY(ret->ips[ret->ips_n], address);
+    ret->ips_n++;
     *ret_network = network;
     return true;
 }

@@ -21,7 +21,7 @@ typedef struct walker {
     yaml_parser_t parser;
     yaml_event_t event; // the one that is looked at
     char path[FLEET_YAML_PATH_SIZE];
-    fleet_yaml_places_t *places;
+    fleet_yaml_places_t places; // the caller's at the end
     fleet_complaints_t *complaints;
 } walker_t;
 
@@ -39,14 +39,16 @@ fleet_yaml_place_find(const fleet_yaml_places_t *places, const char *path) {
 }
 
 static void add_place(walker_t *walker, yaml_mark_t mark) {
-    fleet_yaml_places_t *places = walker->places;
+    fleet_yaml_places_t *places = &walker->places;
     if (places->n == places->room) {
-        places->room = places->room == 0 ? 64 : 2 * places->room;
-        places->items =
-            reallocarray(places->items, places->room, sizeof(*places->items));
-        if (places->items == NULL) {
+        size_t room = places->room == 0 ? 64 : 2 * places->room;
+        fleet_yaml_place_t *items =
+            reallocarray(places->items, room, sizeof(*items));
+        if (items == NULL) {
             abort();
         }
+        places->items = items;
+        places->room = room;
     }
     fleet_yaml_place_t *place = &places->items[places->n++];
     FLEET_COPY(place->path, walker->path);
@@ -56,7 +58,7 @@ static void add_place(walker_t *walker, yaml_mark_t mark) {
 
 // A scalar is better named by itself than by its key.
 static void move_last_place(walker_t *walker, yaml_mark_t mark) {
-    fleet_yaml_place_t *last = &walker->places->items[walker->places->n - 1];
+    fleet_yaml_place_t *last = &walker->places.items[walker->places.n - 1];
     last->line = (unsigned)mark.line + 1;
     last->column = (unsigned)mark.column + 1;
 }
@@ -279,7 +281,7 @@ static void complain_missing(walker_t *walker,
                              const cyaml_schema_field_t *fields,
                              const keys_t *keys) {
     const fleet_yaml_place_t *place =
-        fleet_yaml_place_find(walker->places, walker->path);
+        fleet_yaml_place_find(&walker->places, walker->path);
     assert(place != NULL);
     for (size_t i = 0; fields[i].key != NULL; i++) {
         if (keys->line[i] == 0 && !keys->meant[i] &&
@@ -398,10 +400,10 @@ static void walk_stream(walker_t *walker, const cyaml_schema_value_t *schema) {
 
 bool fleet_yaml_scan(const char *text, size_t size,
                      const cyaml_schema_value_t *schema,
-                     fleet_yaml_places_t *places,
+                     fleet_yaml_places_t *ret_places,
                      fleet_complaints_t *complaints) {
     uint32_t complaints_before = complaints->n;
-    walker_t walker = {.places = places, .complaints = complaints};
+    walker_t walker = {.complaints = complaints};
     if (yaml_parser_initialize(&walker.parser) == 0) {
         abort();
     }
@@ -411,5 +413,6 @@ bool fleet_yaml_scan(const char *text, size_t size,
     walk_stream(&walker, schema);
     yaml_event_delete(&walker.event);
     yaml_parser_delete(&walker.parser);
+    *ret_places = walker.places;
     return complaints->n == complaints_before;
 }

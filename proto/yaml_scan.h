@@ -25,10 +25,11 @@ typedef struct fleet_yaml_places {
     fleet_yaml_place_t *items; // owned
 } fleet_yaml_places_t;
 
-// Adds to both.  False if there was anything to complain about.
+// Adds to the complaints; false if there was one.  The caller frees the items
+// of ret_places in either case.
 bool fleet_yaml_scan(const char *text, size_t size,
                      const cyaml_schema_value_t *schema,
-                     fleet_yaml_places_t *places,
+                     fleet_yaml_places_t *ret_places,
                      fleet_complaints_t *complaints);
 
 // The place of a path; NULL if there is none.  Loan.
