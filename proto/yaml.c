@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/fd.h"
 #include "proto/text.h"
 #include "proto/yaml_scan.h"
 
@@ -25,25 +26,6 @@ struct fleet_yaml_doc {
 
 // ------------------------------------------------------------------------
 // files
-
-static bool read_all(int fd, char *text, size_t size, size_t *ret_used) {
-    size_t used = 0;
-    while (used < size) {
-        ssize_t got = read(fd, text + used, size - used);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            return false;
-        }
-        if (got == 0) {
-            break;
-        }
-        used += (size_t)got;
-    }
-    *ret_used = used;
-    return true;
-}
 
 fleet_err_t fleet_yaml_read_file(const char *path, size_t max, char **ret_text,
                                  size_t *ret_size,
@@ -59,7 +41,7 @@ fleet_err_t fleet_yaml_read_file(const char *path, size_t max, char **ret_text,
     }
     // One byte more than is allowed, to see that there is more.
     size_t used = 0;
-    bool good = read_all(fd, text, max + 1, &used);
+    bool good = fleet_fd_read(fd, text, max + 1, &used);
     if (!good) {
         fleet_complaints_add(complaints, 0, 0, "%s", strerror(errno));
     } else if (used > max) {
