@@ -250,7 +250,8 @@ static bool child_wait(int pidfd, int output, uint64_t limit_ms) {
 
 static void say_status(int status, command_end_t *end) {
     if (WIFEXITED(status)) {
-        end->ok = WEXITSTATUS(status) == 0;
+        end->status = WEXITSTATUS(status);
+        end->ok = end->status == 0;
         FLEET_FORMAT(end->text, "exit status %d", WEXITSTATUS(status));
     } else {
         FLEET_FORMAT(end->text, "killed by signal %d (%s)", WTERMSIG(status),
@@ -286,7 +287,7 @@ static void child_end(pid_t pid, int pidfd, const command_t *command,
 }
 
 void command_run(const command_t *command, command_end_t *ret_end) {
-    *ret_end = (command_end_t){.ok = false};
+    *ret_end = (command_end_t){.status = -1};
     plan_t plan = {.output = -1, .failure = -1};
     if (!plan_make(command, &plan, ret_end->text)) {
         return;

@@ -43,6 +43,7 @@ typedef struct command {
 typedef struct command_end {
     bool ok;         // it ran and returned 0
     bool over_limit; // it was killed at the limit
+    int status;      // exit status; -1 if it did not run or did not exit
     fleet_text_t
         text; // "exit status 1", "killed by signal 11 (...)", why not run
     fleet_words_t said; // the last 1 KiB of its output, valid UTF-8
