@@ -1,0 +1,2 @@
+// SPDX-License-Identifier: MIT
+typedef int fleet_placeholder_t;
