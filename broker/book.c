@@ -11,6 +11,7 @@
 typedef struct page {
     fleet_transfer_t transfer; // steps not yet in order; times not yet filled
     int64_t requested_us;      // by the boot-time clock
+    bool ended;                // and all of it is filled
     bool running[FLEET_STEPS_MAX];
 } page_t;
 
@@ -57,7 +58,8 @@ static page_t *find(const book_t *book, uint64_t transfer) {
 
 uint64_t book_of_set(const book_t *book, const char *set) {
     for (uint32_t i = 0; i < book->n; i++) {
-        if (strcmp(book->pages[i]->transfer.set, set) == 0) {
+        if (!book->pages[i]->ended &&
+            strcmp(book->pages[i]->transfer.set, set) == 0) {
             return book->pages[i]->transfer.transfer;
         }
     }
@@ -94,16 +96,80 @@ static void begin(book_t *book, const fleet_transfer_requested_t *event,
     book->pages[book->n++] = page;
 }
 
-static void close_page(book_t *book, uint64_t number) {
+void book_settle(book_t *book) {
+    uint32_t kept = 0;
     for (uint32_t i = 0; i < book->n; i++) {
-        if (book->pages[i]->transfer.transfer == number) {
+        if (book->pages[i]->ended) {
             free(book->pages[i]);
-            book->n--;
-            memmove(&book->pages[i], &book->pages[i + 1],
-                    (book->n - i) * sizeof(page_t *));
-            return;
+        } else {
+            book->pages[kept++] = book->pages[i];
         }
     }
+    book->n = kept;
+}
+
+// In the order in which they began; what began together stays as it came.
+static void sort_steps(page_t *page) {
+    fleet_step_item_t *steps = page->transfer.steps;
+    for (uint32_t i = 1; i < page->transfer.steps_n; i++) {
+        fleet_step_item_t item = steps[i];
+        bool running = page->running[i];
+        uint32_t at = i;
+        while (at > 0 && steps[at - 1].at_us > item.at_us) {
+            steps[at] = steps[at - 1];
+            page->running[at] = page->running[at - 1];
+            at--;
+        }
+        steps[at] = item;
+        page->running[at] = running;
+    }
+}
+
+// From the first stop to the last start that did it; 0 without either.
+static uint64_t pause_us(const fleet_transfer_t *transfer) {
+    uint64_t begin_us = UINT64_MAX;
+    uint64_t end_us = 0;
+    for (uint32_t i = 0; i < transfer->steps_n; i++) {
+        const fleet_step_item_t *item = &transfer->steps[i];
+        if (strcmp(item->step, "stop") == 0 && item->at_us < begin_us) {
+            begin_us = item->at_us;
+        }
+        if (strcmp(item->step, "start") == 0 && item->ok &&
+            item->at_us + item->us > end_us) {
+            end_us = item->at_us + item->us;
+        }
+    }
+    return end_us > begin_us ? end_us - begin_us : 0;
+}
+
+// The total, how long what still runs has taken, and the order of the steps.
+static void fill_times(page_t *page, int64_t now_us) {
+    fleet_transfer_t *transfer = &page->transfer;
+    int64_t since_us = now_us - page->requested_us;
+    transfer->total_us = since_us > 0 ? (uint64_t)since_us : 0;
+    for (uint32_t i = 0; i < transfer->steps_n; i++) {
+        fleet_step_item_t *item = &transfer->steps[i];
+        if (page->running[i] && transfer->total_us > item->at_us) {
+            item->us = transfer->total_us - item->at_us;
+        }
+    }
+    sort_steps(page);
+}
+
+static void end(page_t *page, const fleet_transfer_ended_t *event,
+                int64_t now_us) {
+    fleet_transfer_t *transfer = &page->transfer;
+    fill_times(page, now_us);
+    transfer->outcome = event->outcome;
+    transfer->changed = event->changed;
+    transfer->ended_us = event->head.time_us;
+    if (event->head.token > 0) {
+        transfer->token = event->head.token;
+    }
+    transfer->reasons_n = event->reasons_n;
+    memcpy(transfer->reasons, event->reasons, sizeof event->reasons);
+    transfer->pause_us = pause_us(transfer);
+    page->ended = true;
 }
 
 // The first evidence is that against the owner before; a later one is against a
@@ -144,7 +210,7 @@ void book_fold(book_t *book, const fleet_message_t *event, int64_t now_us) {
         }
         break;
     case FLEET_MESSAGE_transfer_ended:
-        close_page(book, head->transfer);
+        end(page, &event->transfer_ended, now_us);
         break;
     default:
         break;
@@ -179,7 +245,8 @@ static fleet_step_item_t *item_of(page_t *page, const char *node,
 bool book_step(book_t *book, const char *node, int64_t now_us,
                fleet_step_t *step) {
     page_t *page = find(book, step->transfer);
-    if (page == NULL || strcmp(page->transfer.set, step->set) != 0) {
+    if (page == NULL || page->ended ||
+        strcmp(page->transfer.set, step->set) != 0) {
         return false;
     }
     int64_t since_us = now_us - page->requested_us;
@@ -202,76 +269,15 @@ bool book_step(book_t *book, const char *node, int64_t now_us,
     return true;
 }
 
-// In the order in which they began; what began together stays as it came.
-static void sort_steps(fleet_transfer_t *transfer) {
-    for (uint32_t i = 1; i < transfer->steps_n; i++) {
-        fleet_step_item_t item = transfer->steps[i];
-        uint32_t at = i;
-        while (at > 0 && transfer->steps[at - 1].at_us > item.at_us) {
-            transfer->steps[at] = transfer->steps[at - 1];
-            at--;
-        }
-        transfer->steps[at] = item;
-    }
-}
-
-// From the first stop to the last start that did it; 0 without either.
-static uint64_t pause_us(const fleet_transfer_t *transfer) {
-    uint64_t begin_us = UINT64_MAX;
-    uint64_t end_us = 0;
-    for (uint32_t i = 0; i < transfer->steps_n; i++) {
-        const fleet_step_item_t *item = &transfer->steps[i];
-        if (strcmp(item->step, "stop") == 0 && item->at_us < begin_us) {
-            begin_us = item->at_us;
-        }
-        if (strcmp(item->step, "start") == 0 && item->ok &&
-            item->at_us + item->us > end_us) {
-            end_us = item->at_us + item->us;
-        }
-    }
-    return end_us > begin_us ? end_us - begin_us : 0;
-}
-
-static void read_page(const page_t *page, int64_t now_us,
-                      fleet_transfer_t *ret_transfer) {
-    int64_t since_us = now_us - page->requested_us;
-    *ret_transfer = page->transfer;
-    ret_transfer->total_us = since_us > 0 ? (uint64_t)since_us : 0;
-    for (uint32_t i = 0; i < ret_transfer->steps_n; i++) {
-        fleet_step_item_t *item = &ret_transfer->steps[i];
-        if (page->running[i] && ret_transfer->total_us > item->at_us) {
-            item->us = ret_transfer->total_us - item->at_us;
-        }
-    }
-    sort_steps(ret_transfer);
-}
-
 bool book_read(const book_t *book, uint64_t transfer, int64_t now_us,
                fleet_transfer_t *ret_transfer) {
-    const page_t *page = find(book, transfer);
+    page_t *page = find(book, transfer);
     if (page == NULL) {
         return false;
     }
-    read_page(page, now_us, ret_transfer);
-    ret_transfer->outcome = fleet_outcome_UNFINISHED;
-    return true;
-}
-
-bool book_end(const book_t *book, const fleet_transfer_ended_t *ended,
-              int64_t now_us, fleet_transfer_t *ret_transfer) {
-    const page_t *page = find(book, ended->head.transfer);
-    if (page == NULL) {
-        return false;
+    if (!page->ended) {
+        fill_times(page, now_us);
     }
-    read_page(page, now_us, ret_transfer);
-    ret_transfer->outcome = ended->outcome;
-    ret_transfer->changed = ended->changed;
-    ret_transfer->ended_us = ended->head.time_us;
-    if (ended->head.token > 0) {
-        ret_transfer->token = ended->head.token;
-    }
-    ret_transfer->reasons_n = ended->reasons_n;
-    memcpy(ret_transfer->reasons, ended->reasons, sizeof ended->reasons);
-    ret_transfer->pause_us = pause_us(ret_transfer);
+    *ret_transfer = page->transfer;
     return true;
 }

@@ -21,16 +21,14 @@ void book_destroy(book_t **book_p);
 
 // Folds an event.  now_us is the boot-time clock, in microseconds; for an event
 // of an earlier run it is what that clock would have said then, as far as the
-// wall clock can tell.  transfer.ended closes the transfer: use book_end
-// before.
+// wall clock can tell.  A transfer that ends stays until book_settle.
 void book_fold(book_t *book, const fleet_message_t *event, int64_t now_us);
 
-// All of a transfer, closed by its event transfer.ended, for the journal. False
-// if the book does not have it.
-bool book_end(const book_t *book, const fleet_transfer_ended_t *ended,
-              int64_t now_us, fleet_transfer_t *ret_transfer);
+// What has ended is in the journal by now: forgets it.
+void book_settle(book_t *book);
 
-// All of a running transfer so far.  False if there is none of that number.
+// All of a transfer, as far as it has come, or ended and not yet settled. False
+// if there is none of that number.
 bool book_read(const book_t *book, uint64_t transfer, int64_t now_us,
                fleet_transfer_t *ret_transfer);
 

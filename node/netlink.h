@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 //
-// Links, addresses, routes and rules of this network namespace over rtnetlink, as
-// plain values.  It knows nothing of sets.
+// Links, addresses, routes and rules of this network namespace over rtnetlink,
+// as plain values.  It knows nothing of sets.
 //
-// A function that returns int returns 0, or the errno value with which the kernel
-// refused, so that a caller which only wants a state (idempotence) can tell
-// "there already" (EEXIST) and "gone already" (ENODEV, EADDRNOTAVAIL, ESRCH) from
-// a failure.  Each call waits for the kernel's answer.
+// A function that returns int returns 0, or the errno value with which the
+// kernel refused, so that a caller which only wants a state (idempotence) can
+// tell "there already" (EEXIST) and "gone already" (ENODEV, EADDRNOTAVAIL,
+// ESRCH) from a failure.  Each call waits for the kernel's answer.
 
 #ifndef FLEET_NODE_NETLINK_H
 #define FLEET_NODE_NETLINK_H
@@ -34,22 +34,22 @@ typedef struct net_ip {
 typedef struct net_link {
     int index;
     fleet_name_t name;
-    char kind[16];  // "macvlan" "veth" ...; empty: a physical device, or lo
+    char kind[16]; // "macvlan" "veth" ...; empty: a physical device, or lo
     fleet_id_t alias;
     net_mac_t mac;
-    uint16_t type;  // ARPHRD_ETHER ...
-    int parent;     // index of the link below it; 0: none
-    int master;     // bridge or bond that it is a port of; 0: none
+    uint16_t type; // ARPHRD_ETHER ...
+    int parent;    // index of the link below it; 0: none
+    int master;    // bridge or bond that it is a port of; 0: none
     bool loopback;
-    bool up;        // administratively
+    bool up; // administratively
     bool carrier;
 } net_link_t;
 
 typedef struct net_address {
     int index; // of its link
     net_ip_t ip;
-    uint32_t flags;     // IFA_F_*
-    uint32_t metric;    // of its prefix route; 0: the kernel's default
+    uint32_t flags;  // IFA_F_*
+    uint32_t metric; // of its prefix route; 0: the kernel's default
     uint32_t valid_s, preferred_s; // UINT32_MAX: for ever
 } net_address_t;
 
@@ -63,7 +63,8 @@ typedef struct net_route {
     uint8_t protocol; // RTPROT_KERNEL ...
 } net_route_t;
 
-// Links and addresses as they were at one moment, and where the default route goes.
+// Links and addresses as they were at one moment, and where the default route
+// goes.
 typedef struct net_view {
     uint32_t links_n;
     net_link_t links[NET_LINKS_MAX];
@@ -82,11 +83,16 @@ bool net_mac_parse(const char *text, net_mac_t *ret_mac);
 void net_mac_print(const net_mac_t *mac, char text[18]);
 bool net_mac_equal(const net_mac_t *a, const net_mac_t *b);
 
+// The mark that a set leaves on its interface: an alias "fleet:SET", perhaps
+// with more words behind.  False if the alias is no mark.
+bool net_mark_read(const char *alias, fleet_name_t ret_set);
+
 // "192.0.2.80/24" "2001:db8::80/64"; without a length the prefix is the whole
 // address.  False if it is none.
 bool net_ip_parse(const char *text, net_ip_t *ret_ip);
-void net_ip_print(const net_ip_t *ip, fleet_id_t ret_text); // without its prefix
-size_t net_ip_size(const net_ip_t *ip); // 4 or 16
+void net_ip_print(const net_ip_t *ip,
+                  fleet_id_t ret_text);                  // without its prefix
+size_t net_ip_size(const net_ip_t *ip);                  // 4 or 16
 bool net_ip_equal(const net_ip_t *a, const net_ip_t *b); // whatever the prefix
 // The prefix that it is in: host bits zeroed.
 net_ip_t net_ip_prefix(const net_ip_t *ip);
@@ -106,6 +112,8 @@ int net_link_set_up(net_t *net, int index, bool up);
 // EBUSY: the driver wants it down for that.
 int net_link_set_mac(net_t *net, int index, const net_mac_t *mac);
 int net_link_set_alias(net_t *net, int index, const char *alias);
+// The link must be down.  EEXIST: there is a link of that name.
+int net_link_rename(net_t *net, int index, const char *name);
 
 // IPv6 without duplicate address detection.  EEXIST: it is there.
 int net_address_add(net_t *net, int index, const net_ip_t *ip);
@@ -113,12 +121,12 @@ int net_address_remove(net_t *net, int index, const net_ip_t *ip);
 // Those of one link, or of all with index 0.
 int net_addresses(net_t *net, int index, net_address_t *addresses, uint32_t max,
                   uint32_t *ret_n);
-// Gives an address that is there another metric for its prefix route; all else of
-// it stays.
+// Gives an address that is there another metric for its prefix route; all else
+// of it stays.
 int net_address_set_metric(net_t *net, const net_address_t *address,
                            uint32_t metric);
 
-int net_route_add(net_t *net, const net_route_t *route); // EEXIST
+int net_route_add(net_t *net, const net_route_t *route);    // EEXIST
 int net_route_remove(net_t *net, const net_route_t *route); // ESRCH
 // Unicast routes out of this link, or of any with index 0, in all tables.
 int net_routes(net_t *net, int index, net_route_t *routes, uint32_t max,

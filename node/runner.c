@@ -32,11 +32,17 @@ typedef struct waiting {
     runner_order_t order;
 } waiting_t;
 
+typedef struct returned {
+    struct returned *next;
+    runner_event_t event;
+} returned_t;
+
 struct runner {
     int socket;
     pid_t pid;
     waiting_t *first; // orders that the socket had no room for
     waiting_t *last;
+    returned_t *returned;
     runner_event_t incoming;
 };
 
@@ -150,6 +156,11 @@ void runner_destroy(runner_t **runner_p) {
     while (runner->first) {
         drop_first(runner);
     }
+    while (runner->returned) {
+        returned_t *first = runner->returned;
+        runner->returned = first->next;
+        free(first);
+    }
     free(runner);
     *runner_p = NULL;
 }
@@ -196,6 +207,15 @@ void runner_submit(runner_t *runner, const runner_job_t *job) {
     send_order(runner, &order, sizeof(order));
 }
 
+void runner_return(runner_t *runner, const runner_event_t *event) {
+    returned_t *returned = malloc(sizeof(*returned));
+    if (!returned) {
+        abort();
+    }
+    *returned = (returned_t){.next = runner->returned, .event = *event};
+    runner->returned = returned;
+}
+
 void runner_abandon(runner_t *runner, uint64_t job) {
     runner_order_t order = {.kind = RUNNER_ORDER_ABANDON, .job = job};
     send_order(runner, &order, RUNNER_ORDER_SHORT);
@@ -211,6 +231,13 @@ short runner_events(const runner_t *runner) {
 
 runner_event_kind_t runner_recv(runner_t *runner, runner_event_t *ret_event) {
     flush_waiting(runner);
+    returned_t *returned = runner->returned;
+    if (returned) {
+        runner->returned = returned->next;
+        *ret_event = returned->event;
+        free(returned);
+        return ret_event->kind;
+    }
     for (;;) {
         ssize_t size = recv(runner->socket, &runner->incoming,
                             sizeof(runner->incoming), MSG_DONTWAIT);

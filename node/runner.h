@@ -67,11 +67,17 @@ void runner_destroy(runner_t **runner_p);
 // Never blocks; what the helper cannot take yet waits here.
 void runner_submit(runner_t *runner, const runner_job_t *job);
 
+// An event of a job that was not submitted, because it cannot be done: it comes
+// back from runner_recv in its turn, so that the caller has one way for all
+// results.
+void runner_return(runner_t *runner, const runner_event_t *event);
+
 // SIGKILL to the act and all that it started; its result (NO_ANSWER) still
 // comes. A job that has not begun yet ends the same way.
 void runner_abandon(runner_t *runner, uint64_t job);
 
-// For poll: the descriptor, and the events to wait for.
+// For poll: the descriptor, and the events to wait for.  A returned event makes
+// nothing readable: before waiting, take events until RUNNER_NONE.
 int runner_fd(const runner_t *runner);
 short runner_events(const runner_t *runner);
 

@@ -7,6 +7,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -14,6 +15,7 @@
 
 #include <sodium.h>
 
+#include "proto/fd.h"
 #include "proto/text.h"
 
 // A key file is a few comments and 64 digits.
@@ -45,21 +47,6 @@ void fleet_key_pair_wipe(fleet_key_pair_t *pair) {
 
 // ----------------------------------------------------------------------- files
 
-static bool write_all(int fd, const char *text, size_t size) {
-    while (size > 0) {
-        ssize_t written = write(fd, text, size);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written <= 0) {
-            return false;
-        }
-        text += written;
-        size -= (size_t)written;
-    }
-    return true;
-}
-
 static fleet_err_t bad_key(fleet_text_t why, const char *path,
                            const char *what) {
     fleet_text_format(why, sizeof(fleet_text_t), "%s: %s", path, what);
@@ -73,11 +60,10 @@ fleet_err_t fleet_key_file_write(const char *path, const fleet_key_pair_t *pair,
     fleet_key_print(pair->public_key, public_digits);
     fleet_key_print(pair->secret_key, secret_digits);
     char text[512];
-    fleet_text_format(
-        text, sizeof(text),
-        "# A fleet key: whoever can read this file is its owner.\n"
-        "# public: %s\n%s\n",
-        public_digits, secret_digits);
+    snprintf(text, sizeof(text),
+             "# A fleet key: whoever can read this file is its owner.\n"
+             "# public: %s\n%s\n",
+             public_digits, secret_digits);
     sodium_memzero(secret_digits, sizeof(secret_digits));
 
     int fd =
@@ -89,10 +75,13 @@ fleet_err_t fleet_key_file_write(const char *path, const fleet_key_pair_t *pair,
                                        : strerror(errno));
     }
     // The mask of the process may have taken the owner's own rights, too.
-    bool good = fchmod(fd, 0600) == 0 && write_all(fd, text, strlen(text)) &&
-                fsync(fd) == 0;
+    bool good = fchmod(fd, 0600) == 0 &&
+                fleet_fd_write(fd, text, strlen(text)) && fsync(fd) == 0;
     int error = errno;
-    good = close(fd) == 0 && good;
+    if (close(fd) != 0 && good) {
+        error = errno;
+        good = false;
+    }
     sodium_memzero(text, sizeof(text));
     if (!good) {
         unlink(path);
@@ -127,26 +116,6 @@ static fleet_err_t check_file(int fd, const char *path, fleet_text_t ret_why) {
     return FLEET_OK;
 }
 
-// Reads until the end of the file or until the buffer is full.
-static bool read_all(int fd, char *text, size_t size, size_t *ret_used) {
-    size_t used = 0;
-    while (used < size) {
-        ssize_t got = read(fd, text + used, size - used);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0) {
-            return false;
-        }
-        if (got == 0) {
-            break;
-        }
-        used += (size_t)got;
-    }
-    *ret_used = used;
-    return true;
-}
-
 static bool is_blank(const char *text) {
     return text[strspn(text, " \t\r\n")] == '\0';
 }
@@ -174,7 +143,7 @@ static fleet_err_t read_secret(int fd, const char *path, fleet_key_t ret_secret,
     }
     char text[KEY_FILE_MAX + 1];
     size_t used;
-    if (!read_all(fd, text, sizeof(text), &used)) {
+    if (!fleet_fd_read(fd, text, sizeof(text), &used)) {
         return bad_key(ret_why, path, strerror(errno));
     }
     bool good = used <= KEY_FILE_MAX && memchr(text, '\0', used) == NULL;

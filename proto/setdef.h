@@ -59,7 +59,8 @@ typedef struct fleet_service {
 
 typedef struct fleet_resource {
     fleet_resource_kind_t kind;
-    fleet_name_t name; // default: its kind, with -2, -3 ... from the second on
+    // Default: its kind ("disk-group"), with -2, -3 ... from the second on.
+    fleet_name_t name;
     uint32_t needs;    // bit i: resource i must be up before this one starts
     uint64_t start_ms; // limits; the defaults are below
     uint64_t stop_ms;
@@ -75,7 +76,8 @@ typedef struct fleet_setdef {
     fleet_name_t set;
     fleet_text_t about;
     fleet_text_t contact;
-    fleet_facts_t facts; // home, nodes, boot, without_lease ... and the limits' sums
+    fleet_facts_t
+        facts; // home, nodes, boot, without_lease ... and the limits' sums
     uint32_t resources_n;
     fleet_resource_t resources[FLEET_RESOURCES_MAX];
 } fleet_setdef_t;
@@ -86,10 +88,10 @@ typedef struct fleet_setdef {
 #define FLEET_PROBE_LIMIT_MS_DEFAULT 5000
 #define FLEET_TERM_MS_DEFAULT 1000
 
-// Reads a definition.  FLEET_BAD_FILE and at least one complaint if it is wrong;
-// ret_setdef is then untouched.  Unknown, doubled and missing keys, a second
-// document, wrong types and errors between fields are each named with their line.
-// Allocates while it works, keeps nothing.
+// Reads a definition.  FLEET_BAD_FILE and at least one complaint if it is
+// wrong; ret_setdef is then untouched.  Unknown, doubled and missing keys, a
+// second document, wrong types and errors between fields are each named with
+// their line. Allocates while it works, keeps nothing.
 fleet_err_t fleet_setdef_read(const char *yaml, size_t size,
                               fleet_setdef_t *ret_setdef,
                               fleet_complaints_t *ret_complaints);

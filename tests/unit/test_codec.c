@@ -381,6 +381,62 @@ static void test_one_encoding(void **state) {
     }
 }
 
+// The same with several bytes at once, in every message, repeatably.
+static void test_damaged_messages(void **state) {
+    (void)state;
+    size_t n;
+    const fleet_struct_spec_t *const *specs = fleet_message_specs(&n);
+    uint32_t seed = 1;
+    for (size_t i = 0; i < n; i++) {
+        size_t used = make(specs[i], FILL_SMALLEST);
+        uint8_t right[1024];
+        assert_true(used <= sizeof(right));
+        memcpy(right, frame, used);
+        for (int round = 0; round < 200; round++) {
+            memcpy(frame, right, used);
+            for (int change = 0; change <= round % 4; change++) {
+                seed = seed * 1664525 + 1013904223; // Numerical Recipes
+                frame[(seed >> 8) % used] = (uint8_t)(seed >> 24);
+            }
+            if (fleet_decode(frame, used, &read_back, NULL) != FLEET_OK) {
+                continue;
+            }
+            size_t used_again = 0;
+            assert_int_equal(
+                fleet_encode(&read_back, again, sizeof(again), &used_again),
+                FLEET_OK);
+            assert_int_equal(used_again, used);
+            assert_memory_equal(again, frame, used);
+        }
+    }
+}
+
+// Every row says something, and what it says ends as a sentence does.
+static void test_rows_have_sentences(void **state) {
+    (void)state;
+    size_t n;
+    const fleet_struct_spec_t *const *specs = fleet_message_specs(&n);
+    for (size_t i = 0; i < n; i++) {
+        const fleet_struct_spec_t *spec = specs[i];
+        assert_ptr_equal(fleet_message_spec((uint64_t)spec->type), spec);
+        assert_true(strlen(spec->sentence) > 0);
+        for (size_t j = 0; j < spec->fields_n; j++) {
+            const fleet_field_spec_t *field = &spec->fields[j];
+            size_t length = strlen(field->sentence);
+            bool is_head = strcmp(field->name, "head") == 0;
+            assert_true(length > 0 || is_head);
+            assert_true(length == 0 || field->sentence[length - 1] == '.');
+        }
+    }
+    const fleet_enum_spec_t *const *enums = fleet_enum_specs(&n);
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = 1; j < enums[i]->values_n; j++) {
+            assert_true(enums[i]->values[j - 1].number <
+                        enums[i]->values[j].number);
+        }
+    }
+}
+
 static void test_peek_protocol(void **state) {
     (void)state;
     made = (fleet_message_t){.type = FLEET_MESSAGE_hello};
@@ -472,6 +528,8 @@ int main(void) {
         cmocka_unit_test(test_longer_than_a_frame),
         cmocka_unit_test(test_bad_text_is_refused),
         cmocka_unit_test(test_one_encoding),
+        cmocka_unit_test(test_damaged_messages),
+        cmocka_unit_test(test_rows_have_sentences),
         cmocka_unit_test(test_peek_protocol),
         cmocka_unit_test(test_print),
         cmocka_unit_test(test_words),
