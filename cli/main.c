@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MIT
-int main(void)
-{
-    return 70;
+//
+// fleet, the command line.
+
+#include "cli/cli.h"
+
+int main(int argc, char **argv) {
+    return cli_run(argc, argv);
 }

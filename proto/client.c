@@ -20,6 +20,9 @@
 // An answer whose rows do not add up is asked for again so often.
 #define INCOMPLETE_MAX 3
 
+// A follower is called so often when nothing happens: time goes on.
+#define TICK_MS 250
+
 void fleet_client_id(fleet_id_t ret_id) {
     uint8_t bytes[8];
 
@@ -295,6 +298,11 @@ static bool tell_step(follower_t *follower, const fleet_step_t *step) {
            follower->on_step(follower->context, step);
 }
 
+static bool tick(follower_t *follower) {
+    return follower->on_step == NULL ||
+           follower->on_step(follower->context, NULL);
+}
+
 static bool tell_steps_of(follower_t *follower) {
     const fleet_transfer_t *state = follower->state;
 
@@ -334,7 +342,7 @@ static fleet_err_t follow_message(follower_t *follower, bool *ret_stop) {
         *follower->state = message->transfer;
         // From here on it is this transfer, not the set's next one.
         follower->ask.transfer = message->transfer.transfer;
-        *ret_stop = !tell_steps_of(follower);
+        *ret_stop = !tell_steps_of(follower) || !tick(follower);
         if (message->transfer.ended_us != 0 ||
             message->transfer.outcome != fleet_outcome_UNFINISHED) {
             return FLEET_OK;
@@ -347,6 +355,13 @@ static fleet_err_t follow_message(follower_t *follower, bool *ret_stop) {
         return err != FLEET_OK ? err : FLEET_BAD_MESSAGE;
     }
     return FLEET_UNFINISHED;
+}
+
+static uint64_t tick_until(const fleet_client_t *client, const round_t *round) {
+    uint64_t until_ms = round_until(client, round);
+    uint64_t tick_ms = fleet_link_now_ms() + TICK_MS;
+
+    return tick_ms < until_ms ? tick_ms : until_ms;
 }
 
 fleet_err_t fleet_client_follow(fleet_client_t *client, uint64_t transfer,
@@ -374,7 +389,7 @@ fleet_err_t fleet_client_follow(fleet_client_t *client, uint64_t transfer,
         }
         fleet_link_tend(client);
         while (!stop &&
-               fleet_link_recv(client, round_until(client, &round), false)) {
+               fleet_link_recv(client, tick_until(client, &round), false)) {
             fleet_err_t err = follow_message(&follower, &stop);
 
             if (err != FLEET_UNFINISHED) {
@@ -384,6 +399,7 @@ fleet_err_t fleet_client_follow(fleet_client_t *client, uint64_t transfer,
                 break;
             }
         }
+        stop = stop || !tick(&follower);
     }
     return FLEET_UNFINISHED;
 }

@@ -53,7 +53,8 @@ fleet_err_t fleet_client_request(fleet_client_t *client,
                                  const fleet_message_t *request,
                                  uint64_t wait_ms, fleet_message_t *ret_answer);
 
-// Called with each step, and with each state of the transfer; returns false to stop.
+// Called with each step; with NULL when the transfer's state was read (it is in
+// ret_transfer then) and about four times a second.  Returns false to stop.
 typedef bool fleet_on_step_t(void *context, const fleet_step_t *step);
 
 // Follows a transfer (0: the set's running or latest one) to its end, across a

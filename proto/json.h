@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MIT
 //
-// Messages as the JSON that is contract: one shape for a reason, for a transfer,
-// for an event, for the rows of a status.  What has no value is null and there;
-// times are RFC 3339 in UTC; durations end in _ms and may have fractions.  All
-// functions return a new reference, which the caller decrefs, and end the process
-// when memory is short.
+// Messages as the JSON that is contract: one shape for a reason, for a
+// transfer, for an event, for the rows of a status.  What has no value is null
+// and there; times are RFC 3339 in UTC; durations end in _ms and may have
+// fractions.  All functions return a new reference, which the caller decrefs,
+// and end the process when memory is short.
 
 #ifndef FLEET_JSON_H
 #define FLEET_JSON_H
@@ -23,8 +23,9 @@ json_t *fleet_reasons_json(const fleet_reason_t *reasons, uint32_t n);
 // TRANSFER, without "v" and "site".
 json_t *fleet_transfer_json(const fleet_transfer_t *transfer);
 
-// An event with its own fields, without "v".  beside is what stands beside it in
-// the journal, or NULL: all of TRANSFER for transfer.ended, the definition's text
+// An event with its own fields, without "v".  beside is what stands beside it
+// in the journal, or NULL: all of TRANSFER for transfer.ended, the definition's
+// text
 // ("yaml") for set.defined and set.changed.
 json_t *fleet_event_json(const char *site, const fleet_message_t *event,
                          const fleet_message_t *beside);

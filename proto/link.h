@@ -9,8 +9,8 @@
 
 #include "proto/client.h"
 
-// After so long without a word the client says `open` and asks again, unless its
-// configuration says otherwise.
+// After so long without a word the client says `open` and asks again, unless
+// its configuration says otherwise.
 #define FLEET_LINK_REPEAT_MS 1000
 
 // What the monitor saw of the connection so far; the worst excuse that we know.
@@ -58,14 +58,14 @@ bool fleet_link_interrupted(const fleet_client_t *client);
 bool fleet_link_send(fleet_client_t *client, const fleet_message_t *message,
                      uint64_t until_ms);
 
-// Receives one message into client->parcel.  A `welcome` is taken in and received
-// like any other.  False at until_ms, or if interrupted, or, where also_events is
-// set, when the events socket has something to read.
+// Receives one message into client->parcel.  A `welcome` is taken in and
+// received like any other.  False at until_ms, or if interrupted, or, where
+// also_events is set, when the events socket has something to read.
 bool fleet_link_recv(fleet_client_t *client, uint64_t until_ms,
                      bool also_events);
 
-// To be called about once a second while something is awaited: says `open` after
-// a silence, goes to the next broker of the list after a long one.
+// To be called about once a second while something is awaited: says `open`
+// after a silence, goes to the next broker of the list after a long one.
 void fleet_link_tend(fleet_client_t *client);
 
 // Why nothing is heard: fills a reason (no-broker or bad-key).

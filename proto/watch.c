@@ -27,7 +27,10 @@ typedef struct watcher {
     fleet_on_watch_t *on_watch;
     void *context;
     bool with_steps;
-    uint64_t next;      // the number that is told next
+    uint64_t next; // the number that is told next
+    bool anchored; // the hash of the entry before it is known
+    fleet_key_t anchor;
+    bool diverged;      // the journal has another entry in its place
     bool lost;          // the reader knows that the broker does not answer
     bool stop;          // the reader wants no more
     uint64_t look_ms;   // how long to wait before the head is asked for
@@ -35,6 +38,7 @@ typedef struct watcher {
     fleet_text_t why;
     uint64_t truncated; // an answer: entries below are gone
     fleet_id_t ask;     // the question that is open
+    uint64_t from;      // it asks for entries from here on
     uint64_t rows;      // entries that came in answer to it
     fleet_end_t end;    // its end
     bool ended;
@@ -83,6 +87,8 @@ static void tell_entry(watcher_t *watcher, const fleet_parcel_t *parcel) {
         item.beside = &client->beside;
     }
     watcher->next = item.seq + 1;
+    watcher->anchored = true;
+    memcpy(watcher->anchor, item.entry.hash, sizeof(watcher->anchor));
     watcher->look_ms = LOOK_MAX_MS;
     if (!watcher->on_watch(watcher->context, &item)) {
         watcher->stop = true;
@@ -126,6 +132,22 @@ static bool take_published(watcher_t *watcher) {
     return gap;
 }
 
+// The entry before the next one comes along, to see that it is still the same.
+static void take_entry(watcher_t *watcher, const fleet_parcel_t *parcel) {
+    const fleet_entry_t *entry = &parcel->message.entry;
+
+    if (entry->seq == watcher->next) {
+        tell_entry(watcher, parcel);
+    } else if (entry->seq + 1 == watcher->next && !watcher->anchored) {
+        watcher->anchored = true;
+        memcpy(watcher->anchor, entry->hash, sizeof(watcher->anchor));
+    } else if (entry->seq + 1 == watcher->next &&
+               memcmp(watcher->anchor, entry->hash, sizeof(watcher->anchor)) !=
+                   0) {
+        watcher->diverged = true;
+    }
+}
+
 static void take_answer(watcher_t *watcher) {
     const fleet_parcel_t *parcel = &watcher->client->parcel;
     const fleet_message_t *message = &parcel->message;
@@ -133,9 +155,7 @@ static void take_answer(watcher_t *watcher) {
     if (message->type == FLEET_MESSAGE_entry &&
         strcmp(message->entry.ask, watcher->ask) == 0) {
         watcher->rows++;
-        if (message->entry.seq == watcher->next) {
-            tell_entry(watcher, parcel);
-        }
+        take_entry(watcher, parcel);
     } else if (message->type == FLEET_MESSAGE_end &&
                strcmp(message->end.ask, watcher->ask) == 0) {
         watcher->end = message->end;
@@ -180,7 +200,7 @@ static void read_batch(watcher_t *watcher) {
             watcher->rows = 0;
             fleet_client_id(watcher->ask);
             memcpy(ask.entries_ask.ask, watcher->ask, sizeof(watcher->ask));
-            ask.entries_ask.seq = watcher->next;
+            ask.entries_ask.seq = watcher->from;
             ask.entries_ask.limit = BATCH;
             if (fleet_link_send(client, &ask, until_ms)) {
                 sent_ms = fleet_link_now_ms();
@@ -198,17 +218,20 @@ static void read_batch(watcher_t *watcher) {
 static fleet_err_t behind(const watcher_t *watcher,
                           fleet_reason_t *ret_reason) {
     fleet_reason_make(ret_reason, FLEET_JOURNAL_BEHIND,
-                      "the broker's journal ends at %" PRIu64 ", but %" PRIu64
-                      " was asked for",
-                      watcher->end.seq, watcher->next - 1);
+                      watcher->diverged
+                          ? "the broker's journal is not the one that was "
+                            "watched: entry %" PRIu64 " is another one"
+                          : "the broker's journal ends before entry %" PRIu64,
+                      watcher->next - 1);
     return FLEET_JOURNAL_BEHIND;
 }
 
-// Reads the journal up to its head and says so.
+// Reads the journal up to its head.
 static fleet_err_t catch_up(watcher_t *watcher, fleet_reason_t *ret_reason) {
-    bool told_live = false;
+    bool at_head = false;
 
-    while (!told_live && !over(watcher)) {
+    watcher->from = watcher->next > 1 ? watcher->next - 1 : 1;
+    while (!at_head && !over(watcher)) {
         uint64_t before = watcher->next;
 
         read_batch(watcher);
@@ -216,23 +239,31 @@ static fleet_err_t catch_up(watcher_t *watcher, fleet_reason_t *ret_reason) {
             break;
         }
         if (watcher->truncated != 0) {
-            watcher->next = watcher->truncated;
-            tell(watcher, FLEET_WATCH_TRUNCATED, watcher->truncated);
+            // Only the entry before the next one may be gone: no loss.
+            if (watcher->truncated > watcher->next) {
+                watcher->next = watcher->truncated;
+                watcher->anchored = false;
+                tell(watcher, FLEET_WATCH_TRUNCATED, watcher->truncated);
+            }
+            watcher->from = watcher->next;
             continue;
-        }
-        if (watcher->end.seq + 1 < watcher->next) {
-            return behind(watcher, ret_reason);
         }
         if (watcher->rows != watcher->end.rows) {
             continue; // rows were lost on the way: once more
         }
-        if (watcher->end.more && watcher->next == before) {
+        if (watcher->diverged ||
+            (watcher->rows == 0 && watcher->from < watcher->next)) {
+            return behind(watcher, ret_reason);
+        }
+        if (watcher->end.more && watcher->next == before &&
+            watcher->from == before) {
             fleet_reason_make(ret_reason, FLEET_BAD_MESSAGE,
                               "the broker does not send entry %" PRIu64,
                               before);
             return FLEET_BAD_MESSAGE;
         }
-        told_live = !watcher->end.more;
+        at_head = !watcher->end.more;
+        watcher->from = watcher->next;
     }
     return FLEET_OK;
 }
