@@ -15,7 +15,7 @@ rows_t *rows_new(void) {
     return rows;
 }
 
-static void list_clear(row_list_t *list) {
+void rows_list_clear(row_list_t *list) {
     for (size_t i = 0; i < list->n; i++) {
         free(list->items[i]);
     }
@@ -24,11 +24,11 @@ static void list_clear(row_list_t *list) {
 }
 
 static void rows_clear(rows_t *rows) {
-    list_clear(&rows->nodes);
-    list_clear(&rows->sets);
-    list_clear(&rows->transfers);
-    list_clear(&rows->problems);
-    list_clear(&rows->checks);
+    rows_list_clear(&rows->nodes);
+    rows_list_clear(&rows->sets);
+    rows_list_clear(&rows->transfers);
+    rows_list_clear(&rows->problems);
+    rows_list_clear(&rows->checks);
     memset(&rows->head, 0, sizeof(rows->head));
 }
 
@@ -41,7 +41,7 @@ void rows_destroy(rows_t **rows_p) {
 }
 
 // Keeps only what the type has: a union of all is many times larger.
-static void list_add(row_list_t *list, const fleet_message_t *message) {
+void rows_keep(row_list_t *list, const fleet_message_t *message) {
     size_t size = offsetof(fleet_message_t, event) +
                   fleet_message_spec(message->type)->size;
     fleet_message_t *copy = malloc(size);
@@ -68,19 +68,19 @@ void rows_take(void *context, const fleet_parcel_t *row) {
         rows->head = row->message.status_head;
         break;
     case FLEET_MESSAGE_node_row:
-        list_add(&rows->nodes, &row->message);
+        rows_keep(&rows->nodes, &row->message);
         break;
     case FLEET_MESSAGE_set_row:
-        list_add(&rows->sets, &row->message);
+        rows_keep(&rows->sets, &row->message);
         break;
     case FLEET_MESSAGE_transfer:
-        list_add(&rows->transfers, &row->message);
+        rows_keep(&rows->transfers, &row->message);
         break;
     case FLEET_MESSAGE_problem:
-        list_add(&rows->problems, &row->message);
+        rows_keep(&rows->problems, &row->message);
         break;
     case FLEET_MESSAGE_check_row:
-        list_add(&rows->checks, &row->message);
+        rows_keep(&rows->checks, &row->message);
         break;
     default:
         break;

@@ -23,6 +23,10 @@ typedef struct rows {
     row_list_t checks;
 } rows_t;
 
+// Copies a message into a list; only as much of it as its type has.
+void rows_keep(row_list_t *list, const fleet_message_t *message);
+void rows_list_clear(row_list_t *list);
+
 rows_t *rows_new(void);
 void rows_destroy(rows_t **rows_p);
 
