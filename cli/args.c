@@ -303,18 +303,27 @@ static fleet_err_t unknown_command(int argc, char **argv,
     const char *names[64];
     const char *nearest;
     char family[64];
+    char members[128] = "";
     size_t n = 0;
 
     snprintf(family, sizeof(family), "%s ", argv[1]);
     for (size_t i = 0; i < commands_n && n < 64; i++) {
+        size_t used = strlen(members);
+
         if (strncmp(commands[i].name, family, strlen(family)) == 0) {
-            fleet_reason_make(reason, FLEET_BAD_ARGUMENT,
-                              "fleet %s %s is no command", argv[1],
-                              argc > 2 ? argv[2] : "...");
-            fleet_reason_hint(reason, "fleet help");
-            return FLEET_BAD_ARGUMENT;
+            snprintf(members + used, sizeof(members) - used, " %s",
+                     commands[i].name + strlen(family));
         }
         names[n++] = commands[i].name;
+    }
+    if (members[0] != '\0') {
+        fleet_reason_make(
+            reason, FLEET_BAD_ARGUMENT,
+            argc > 2 && argv[2][0] != '-' ? "fleet %s %s is no command"
+                                          : "fleet %s needs one of:%s",
+            argv[1], argc > 2 && argv[2][0] != '-' ? argv[2] : members);
+        fleet_reason_hint(reason, "fleet %s%s", argv[1], members);
+        return FLEET_BAD_ARGUMENT;
     }
     nearest = fleet_name_nearest(argv[1], names, n);
     fleet_reason_make(reason, FLEET_BAD_ARGUMENT, "\"%s\" is no command",
@@ -386,19 +395,16 @@ static void print_wrapped(const char *text, int column) {
 
     while (*text != '\0') {
         int length = (int)strcspn(text, " ");
+        bool first = at == column;
 
-        if (at + length > 78 && at > column) {
+        if (!first && at + 1 + length > 78) {
             printf("\n%*s", column, "");
             at = column;
+            first = true;
         }
-        printf("%.*s", length, text);
-        at += length;
+        at += printf("%s%.*s", first ? "" : " ", length, text);
         text += length;
-        if (*text == ' ') {
-            text++;
-            putchar(' ');
-            at++;
-        }
+        text += *text == ' ';
     }
     putchar('\n');
 }
