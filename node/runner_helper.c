@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -29,6 +30,8 @@
 #include "proto/text.h"
 
 #define JOBS_MAX 1024
+#define SPARES_MAX 8
+#define SPARE_AFTER_MS 5
 
 static_assert(sizeof(agent_result_t) > sizeof(fleet_text_t),
               "a packet's length tells a line from a result");
@@ -44,15 +47,29 @@ typedef struct running {
     int status;
 } running_t;
 
+// A child that waits for its job.
+typedef struct spare {
+    pid_t pid;
+    int socket;
+} spare_t;
+
+// Not copied by fork, or each one would have to be paid for again, page by
+// page, when the next order comes.
+typedef struct buffers {
+    runner_order_t order;
+    runner_event_t event;
+} buffers_t;
+
 typedef struct helper {
     int agent; // socket to the agent
     int signals;
     runner_call_t *call;
     uint32_t n;
     running_t running[JOBS_MAX];
+    uint32_t spares_n;
+    spare_t spares[SPARES_MAX];
     struct pollfd ready[JOBS_MAX + 2];
-    runner_order_t order;
-    runner_event_t event;
+    buffers_t *buffers;
 } helper_t;
 
 static uint64_t now_us(void) {
@@ -62,18 +79,18 @@ static uint64_t now_us(void) {
 }
 
 static void send_event(helper_t *helper, int flags) {
-    while (send(helper->agent, &helper->event, sizeof(helper->event),
-                MSG_NOSIGNAL | flags) < 0 &&
+    while (send(helper->agent, &helper->buffers->event,
+                sizeof(helper->buffers->event), MSG_NOSIGNAL | flags) < 0 &&
            errno == EINTR) {
     }
 }
 
 static void send_done(helper_t *helper, uint64_t job, uint64_t begin_us,
                       const agent_result_t *result) {
-    helper->event = (runner_event_t){.kind = RUNNER_DONE,
-                                     .job = job,
-                                     .us = now_us() - begin_us,
-                                     .result = *result};
+    helper->buffers->event = (runner_event_t){.kind = RUNNER_DONE,
+                                              .job = job,
+                                              .us = now_us() - begin_us,
+                                              .result = *result};
     send_event(helper, 0);
 }
 
@@ -84,63 +101,112 @@ static void send_failed(helper_t *helper, uint64_t job, uint64_t begin_us,
     send_done(helper, job, begin_us, &result);
 }
 
-// In the child.
-static void child_main(const helper_t *helper, int socket) {
+static void touch_stack(void) {
+    volatile char pages[128 * 1024];
+    for (size_t i = 0; i < sizeof(pages); i += 4096) {
+        pages[i] = 0;
+    }
+}
+
+// In the child: leaves what is the helper's and waits for its job.
+static void child_main(helper_t *helper, int socket) {
+    close(helper->agent);
+    close(helper->signals);
+    for (uint32_t i = 0; i < helper->n; i++) {
+        close(helper->running[i].socket);
+    }
+    for (uint32_t i = 0; i < helper->spares_n; i++) {
+        close(helper->spares[i].socket);
+    }
     setsid();
     prctl(PR_SET_NAME, "fleet-act");
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
-    const runner_job_t *job = &helper->order.run;
-    agent_ctx_t ctx = job->ctx;
-    ctx.setdef = &job->setdef;
-    ctx.resource = job->resource < job->setdef.resources_n
-                       ? &job->setdef.resources[job->resource]
-                       : NULL;
-    ctx.progress = socket;
+    static runner_order_t order;
     static agent_result_t result;
-    helper->call(job->act, &ctx, &result);
+    // Their pages are there before the job is.
+    memset(&order, 1, sizeof(order));
+    memset(&result, 1, sizeof(result));
+    touch_stack();
+    ssize_t size;
+    do {
+        size = recv(socket, &order, sizeof(order), 0);
+    } while (size < 0 && errno == EINTR);
+    if (size != (ssize_t)sizeof(order)) {
+        _exit(0); // the helper ends
+    }
+    runner_job_t *job = &order.run;
+    job->ctx.setdef = &job->setdef;
+    job->ctx.resource = job->resource < job->setdef.resources_n
+                            ? &job->setdef.resources[job->resource]
+                            : NULL;
+    job->ctx.progress = socket;
+    memset(&result, 0, sizeof(result));
+    helper->call(job->act, &job->ctx, &result);
     while (send(socket, &result, sizeof(result), MSG_NOSIGNAL) < 0 &&
            errno == EINTR) {
     }
     _exit(0);
 }
 
-static void job_begin(helper_t *helper) {
-    uint64_t begin_us = now_us();
-    uint64_t job = helper->order.job;
-    if (helper->n == JOBS_MAX) {
-        send_failed(helper, job, begin_us, FLEET_NO_ANSWER,
-                    "1024 acts run at once: this one was not begun");
-        return;
-    }
+// False if the system is out of descriptors or processes.
+static bool spare_make(helper_t *helper) {
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0) {
-        send_failed(helper, job, begin_us, FLEET_NO_ANSWER,
-                    "no descriptor is left to run the act");
-        return;
+        return false;
     }
     pid_t pid = fork();
     if (pid == 0) {
         close(ends[0]);
-        close(helper->agent);
-        close(helper->signals);
         child_main(helper, ends[1]);
     }
     close(ends[1]);
     if (pid < 0) {
         close(ends[0]);
+        return false;
+    }
+    helper->spares[helper->spares_n++] =
+        (spare_t){.pid = pid, .socket = ends[0]};
+    return true;
+}
+
+static void spare_remove(helper_t *helper, uint32_t i) {
+    close(helper->spares[i].socket);
+    helper->spares_n -= 1;
+    helper->spares[i] = helper->spares[helper->spares_n];
+}
+
+static void job_begin(helper_t *helper) {
+    uint64_t begin_us = now_us();
+    uint64_t job = helper->buffers->order.job;
+    if (helper->n == JOBS_MAX) {
         send_failed(helper, job, begin_us, FLEET_NO_ANSWER,
-                    "no process can be made to run the act");
+                    "1024 acts run at once: this one was not begun");
         return;
     }
-    helper->running[helper->n++] =
-        (running_t){.job = job,
-                    .pid = pid,
-                    .socket = ends[0],
-                    .begin_us = begin_us,
-                    .limit_us = helper->order.run.limit_ms * 1000};
+    for (;;) {
+        if (helper->spares_n == 0 && !spare_make(helper)) {
+            send_failed(helper, job, begin_us, FLEET_NO_ANSWER,
+                        "no process can be made to run the act");
+            return;
+        }
+        spare_t spare = helper->spares[helper->spares_n - 1];
+        if (send(spare.socket, &helper->buffers->order,
+                 sizeof(helper->buffers->order),
+                 MSG_NOSIGNAL) == (ssize_t)sizeof(helper->buffers->order)) {
+            helper->spares_n -= 1;
+            helper->running[helper->n++] = (running_t){
+                .job = job,
+                .pid = spare.pid,
+                .socket = spare.socket,
+                .begin_us = begin_us,
+                .limit_us = helper->buffers->order.run.limit_ms * 1000};
+            return;
+        }
+        spare_remove(helper, helper->spares_n - 1); // somebody killed it
+    }
 }
 
 static void job_remove(helper_t *helper, uint32_t i) {
@@ -226,10 +292,11 @@ static void job_died(helper_t *helper, uint32_t i) {
 
 static void send_line(helper_t *helper, const running_t *running,
                       const char *line, size_t size) {
-    helper->event = (runner_event_t){.kind = RUNNER_SAID,
-                                     .job = running->job,
-                                     .us = now_us() - running->begin_us};
-    memcpy(helper->event.line, line,
+    helper->buffers->event =
+        (runner_event_t){.kind = RUNNER_SAID,
+                         .job = running->job,
+                         .us = now_us() - running->begin_us};
+    memcpy(helper->buffers->event.line, line,
            size < FLEET_TEXT_MAX ? size : FLEET_TEXT_MAX);
     send_event(helper, MSG_DONTWAIT);
 }
@@ -262,6 +329,12 @@ static bool job_read(helper_t *helper, uint32_t i) {
 static void reap(helper_t *helper) {
     int status;
     for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+        for (uint32_t i = 0; i < helper->spares_n; i++) {
+            if (helper->spares[i].pid == pid) {
+                spare_remove(helper, i);
+                break;
+            }
+        }
         for (uint32_t i = 0; i < helper->n; i++) {
             if (helper->running[i].pid != pid) {
                 continue;
@@ -279,8 +352,8 @@ static void reap(helper_t *helper) {
 // False if the agent is gone.
 static bool read_orders(helper_t *helper) {
     for (;;) {
-        ssize_t size = recv(helper->agent, &helper->order,
-                            sizeof(helper->order), MSG_DONTWAIT);
+        ssize_t size = recv(helper->agent, &helper->buffers->order,
+                            sizeof(helper->buffers->order), MSG_DONTWAIT);
         if (size < 0 && errno == EINTR) {
             continue;
         }
@@ -290,12 +363,12 @@ static bool read_orders(helper_t *helper) {
         if (size == 0) {
             return false;
         }
-        if (helper->order.kind == RUNNER_ORDER_RUN) {
+        if (helper->buffers->order.kind == RUNNER_ORDER_RUN) {
             job_begin(helper);
             continue;
         }
         for (uint32_t i = 0; i < helper->n; i++) {
-            if (helper->running[i].job == helper->order.job) {
+            if (helper->running[i].job == helper->buffers->order.job) {
                 job_kill(helper, i, "was called off and killed");
                 break;
             }
@@ -352,8 +425,18 @@ static bool turn(helper_t *helper) {
             .fd = helper->running[i].closed ? -1 : helper->running[i].socket,
             .events = POLLIN};
     }
-    if (poll(helper->ready, n + 2, wait_ms(helper)) < 0) {
+    // Made only when nothing has happened for a while: while it forks it hears
+    // no result.
+    bool short_of = helper->spares_n < SPARES_MAX;
+    int wait = wait_ms(helper);
+    bool quiet = short_of && (wait < 0 || wait > SPARE_AFTER_MS);
+    int changed = poll(helper->ready, n + 2, quiet ? SPARE_AFTER_MS : wait);
+    if (changed < 0) {
         return errno == EINTR;
+    }
+    if (changed == 0 && quiet && !spare_make(helper)) {
+        // None can be made now: wait as if there were enough of them.
+        (void)poll(helper->ready, n + 2, wait);
     }
     // From the end on: a removal puts the last one, already seen, in its place.
     for (uint32_t i = n; i > 0; i--) {
@@ -382,6 +465,12 @@ void runner_helper(int socket, runner_call_t *call) {
     sigdelset(&watched, SIGHUP);
     helper.agent = socket;
     helper.call = call;
+    helper.buffers = mmap(NULL, sizeof(buffers_t), PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (helper.buffers == MAP_FAILED ||
+        madvise(helper.buffers, sizeof(buffers_t), MADV_DONTFORK) < 0) {
+        return;
+    }
     helper.signals = signalfd(-1, &watched, SFD_CLOEXEC | SFD_NONBLOCK);
     if (helper.signals < 0) {
         return;
