@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "proto/fd.h"
 #include "proto/keys.h"
 #include "proto/text.h"
 
@@ -105,23 +106,6 @@ fleet_err_t twin_read(int dir, const char *name, twin_t *ret_twin,
     return FLEET_OK;
 }
 
-static bool write_all(int fd, const void *bytes, size_t size, off_t offset) {
-    const char *at = bytes;
-    while (size > 0) {
-        ssize_t written = pwrite(fd, at, size, offset);
-        if (written < 0 && errno == EINTR) {
-            continue;
-        }
-        if (written <= 0) {
-            return false;
-        }
-        at += written;
-        offset += written;
-        size -= (size_t)written;
-    }
-    return true;
-}
-
 fleet_err_t twin_write_whole(int dir, const char *name, const void *bytes,
                              size_t size, fleet_text_t ret_why) {
     char temporary[FLEET_TEXT_MAX + 1];
@@ -131,7 +115,7 @@ fleet_err_t twin_write_whole(int dir, const char *name, const void *bytes,
     if (fd < 0) {
         return failed(ret_why, name, "cannot be made");
     }
-    bool ok = write_all(fd, bytes, size, 0) && fsync(fd) == 0;
+    bool ok = fleet_fd_write(fd, bytes, size) && fsync(fd) == 0;
     int err = errno;
     ok = close(fd) == 0 && ok;
     if (ok && renameat(dir, temporary, dir, name) == 0 && fsync(dir) == 0) {
@@ -149,8 +133,8 @@ static fleet_err_t write_half(int dir, const char *name, uint64_t number,
     if (fd < 0) {
         return failed(ret_why, name, "cannot be opened");
     }
-    bool ok = write_all(fd, half, HALF, (off_t)(number % 2) * HALF) &&
-              fdatasync(fd) == 0;
+    bool ok = lseek(fd, (off_t)(number % 2) * HALF, SEEK_SET) >= 0 &&
+              fleet_fd_write(fd, half, HALF) && fdatasync(fd) == 0;
     int err = errno;
     close(fd);
     errno = err;
