@@ -20,6 +20,9 @@
 // An answer whose rows do not add up is asked for again so often.
 #define INCOMPLETE_MAX 3
 
+// With several brokers, the one that is tried is looked at so often.
+#define LOOK_MS 150
+
 // A follower is called so often when nothing happens: time goes on.
 #define TICK_MS 250
 
@@ -82,7 +85,9 @@ static fleet_err_t open_link(fleet_client_t *client,
     for (;;) {
         fleet_message_t open = {.type = FLEET_MESSAGE_open};
         uint64_t now_ms = fleet_link_now_ms();
-        uint64_t until_ms = now_ms + client->config.repeat_ms;
+        uint64_t until_ms =
+            now_ms +
+            (client->config.brokers_n > 1 ? LOOK_MS : client->config.repeat_ms);
 
         if (now_ms >= deadline_ms || fleet_link_interrupted(client) ||
             (client->config.brokers_n == 1 &&

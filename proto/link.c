@@ -19,7 +19,8 @@
 // A silent connection is made anew after so long; with several brokers the next
 // one of the list is tried.
 #define SWITCH_MS 5000
-#define SWITCH_FIRST_MS 1500 // several brokers, none heard yet
+#define SWITCH_FIRST_MS 1500  // several brokers, none heard yet
+#define SWITCH_REFUSED_MS 100 // ... and nobody listens at this one
 
 // The other side hung up so often in a row: it does not like the handshake.
 #define HANGUPS_MAX 3
@@ -289,7 +290,8 @@ void fleet_link_tend(fleet_client_t *client) {
     uint64_t patience = SWITCH_MS;
 
     if (!client->welcomed && client->config.brokers_n > 1) {
-        patience = SWITCH_FIRST_MS;
+        patience = client->state == FLEET_LINK_REFUSED ? SWITCH_REFUSED_MS
+                                                       : SWITCH_FIRST_MS;
     }
     if (client->control == NULL ||
         (now - client->made_ms >= patience &&

@@ -89,7 +89,6 @@ static void tell_entry(watcher_t *watcher, const fleet_parcel_t *parcel) {
     watcher->next = item.seq + 1;
     watcher->anchored = true;
     memcpy(watcher->anchor, item.entry.hash, sizeof(watcher->anchor));
-    watcher->look_ms = LOOK_MAX_MS;
     if (!watcher->on_watch(watcher->context, &item)) {
         watcher->stop = true;
     }
@@ -117,6 +116,7 @@ static bool take_published(watcher_t *watcher) {
         if (parcel.message.type == FLEET_MESSAGE_entry) {
             if (parcel.message.entry.seq == watcher->next) {
                 tell_entry(watcher, &parcel);
+                watcher->look_ms = LOOK_MAX_MS; // the subscription works
             } else {
                 gap = parcel.message.entry.seq > watcher->next;
             }
