@@ -50,18 +50,13 @@ static void on_refusal(void *context, const char *address, const char *why,
     fleet_text_t text;
     fleet_key_short(key, digits);
     FLEET_FORMAT(text, "key %s... was refused", digits);
+    if (strncmp(address, "::ffff:", 7) == 0) {
+        address += 7; // an IPv4 peer of an IPv6 socket
+    }
     broker_log_limited(&shell->limits, shell->now_ms, address, why, text);
 }
 
 // --------------------------------------------------------------------- signals
-
-static void tell_fences(shell_t *shell) {
-    for (uint32_t i = 0; i < shell->settings.fences_n; i++) {
-        broker_input_t input = {.kind = BROKER_IN_FENCEABLE};
-        FLEET_COPY(input.name, shell->settings.fences[i].node);
-        shell_step(shell, &input);
-    }
-}
 
 static void reload(shell_t *shell) {
     fleet_complaints_t complaints = {0};
@@ -86,7 +81,7 @@ static void reload(shell_t *shell) {
     broker_config_difference(&shell->settings, settings, waits);
     shell->settings.fences_n = settings->fences_n;
     memcpy(shell->settings.fences, settings->fences, sizeof settings->fences);
-    tell_fences(shell);
+    shell_tell_fences(shell);
     broker_log_info(
         "%s was read again%s%s", shell->config_path,
         waits[0] != '\0' ? "; takes effect at the next start: " : "", waits);
@@ -177,6 +172,9 @@ static void take_inputs(loop_t *loop) {
          shell_take(shell);
          i++) {
     }
+    if (shell->fences_untold) {
+        shell_tell_fences(shell);
+    }
     for (int i = 0; i < TICKS_MAX && core_left_ms(shell) == 0; i++) {
         broker_input_t tick = {.kind = BROKER_IN_TICK};
         shell_step(shell, &tick);
@@ -242,7 +240,7 @@ static fleet_err_t begin_reign(shell_t *shell, fleet_text_t ret_why) {
     }
     broker_input_t start = {.kind = BROKER_IN_START};
     shell_step(shell, &start);
-    tell_fences(shell);
+    shell_tell_fences(shell);
     return shell_commit(shell, ret_why);
 }
 

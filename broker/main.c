@@ -159,7 +159,9 @@ static int read_key(const char *path, bool make, fleet_key_pair_t *ret_pair) {
         return 0;
     }
     if (fleet_key_file_read(path, ret_pair, why) != FLEET_OK) {
-        fprintf(stderr, "fleet-broker: %s\n", why);
+        bool missing = access(path, F_OK) < 0;
+        fprintf(stderr, "fleet-broker: %s%s\n", why,
+                missing ? "; a new site's key is made by --make-site" : "");
         return EXIT_FILE;
     }
     return 0;

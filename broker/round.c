@@ -100,6 +100,9 @@ static void gather_commit(shell_t *shell, const fleet_message_t *event) {
     if (event->type == FLEET_MESSAGE_transfer_ended) {
         tell_end(shell, &beside->transfer);
     }
+    if (event->type == FLEET_MESSAGE_node_added) {
+        shell->fences_untold = true;
+    }
 }
 
 // The set whose definition follows a message as second frame, and its revision;
@@ -215,6 +218,15 @@ void shell_step(shell_t *shell, broker_input_t *input) {
     broker_core_step(shell->core, input, shell->effects);
     for (uint32_t i = 0; i < shell->effects->n; i++) {
         gather(shell, &shell->effects->items[i]);
+    }
+}
+
+void shell_tell_fences(shell_t *shell) {
+    shell->fences_untold = false;
+    for (uint32_t i = 0; i < shell->settings.fences_n; i++) {
+        broker_input_t input = {.kind = BROKER_IN_FENCEABLE};
+        FLEET_COPY(input.name, shell->settings.fences[i].node);
+        shell_step(shell, &input);
     }
 }
 

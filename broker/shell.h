@@ -73,7 +73,8 @@ typedef struct shell {
     const fleet_apply_t *applying; // during the step of an apply
     fleet_words_t diff;            // of that apply
     log_limits_t limits;
-    uint64_t dropped; // messages that could not be sent
+    uint64_t dropped;   // messages that could not be sent
+    bool fences_untold; // a node is new: the core may not know of its fence
 } shell_t;
 
 // ------------------------------------------------------------------- replay.c
@@ -92,6 +93,9 @@ void shell_clock(shell_t *shell);
 
 // One step of the core; its effects are gathered.
 void shell_step(shell_t *shell, broker_input_t *input);
+
+// Tells the core which of its nodes have a fence command.
+void shell_tell_fences(shell_t *shell);
 
 // Commits what was gathered, then lets it out.  FLEET_STORE_FAILED: nothing
 // was, and nothing may be any more.
