@@ -317,6 +317,11 @@ int broker_loop_run(shell_t *shell) {
         sd_notifyf(0, "STATUS=%s", why);
     }
     sd_notify(0, "STOPPING=1");
+    if (err == FLEET_OK) {
+        broker_log_info("reign %" PRIu64 " ends at entry %" PRIu64,
+                        broker_core_term(shell->core),
+                        broker_core_seq(shell->core));
+    }
     close_doors(shell);
     end_reign(shell, err == FLEET_OK);
     close(loop.signals);

@@ -104,39 +104,6 @@ static bool read_options(int argc, char **argv, options_t *options) {
     return true;
 }
 
-static shell_t *shell_new(const char *config) {
-    shell_t *shell = calloc(1, sizeof *shell);
-    if (shell == NULL) {
-        abort();
-    }
-    shell->config_path = config;
-    shell->view = view_new();
-    shell->book = book_new();
-    shell->followers = followers_new();
-    shell->peers = peers_new();
-    shell->fence = fence_new();
-    shell->batch = entry_batch_new();
-    shell->outbox = outbox_new();
-    return shell;
-}
-
-static void shell_destroy(shell_t **shell_p) {
-    shell_t *shell = *shell_p;
-    view_destroy(&shell->view);
-    book_destroy(&shell->book);
-    followers_destroy(&shell->followers);
-    peers_destroy(&shell->peers);
-    fence_destroy(&shell->fence);
-    entry_batch_destroy(&shell->batch);
-    outbox_destroy(&shell->outbox);
-    fleet_key_pair_wipe(&shell->pair);
-    free(shell->changed.names);
-    free(shell->memory);
-    free(shell->effects);
-    free(shell);
-    *shell_p = NULL;
-}
-
 static int read_config(shell_t *shell) {
     fleet_complaints_t complaints = {0};
     if (broker_config_read(shell->config_path, &shell->settings, &complaints) ==
@@ -167,35 +134,6 @@ static int read_key(const char *path, bool make, fleet_key_pair_t *ret_pair) {
     return 0;
 }
 
-// The first entries of a journal: its first reign, and the key of its admin.
-static fleet_err_t found_site(shell_t *shell, const options_t *options,
-                              const fleet_key_pair_t *admin,
-                              fleet_text_t ret_why) {
-    shell_clock(shell);
-    shell->stepped_us = shell->now_us;
-    fleet_err_t err = shell_replay(shell, ret_why);
-    if (err != FLEET_OK) {
-        return err;
-    }
-    if (broker_core_seq(shell->core) > 0) {
-        fleet_text_format(ret_why, sizeof(fleet_text_t),
-                          "%.200s holds a site already: nothing was changed",
-                          shell->settings.store);
-        return FLEET_STORE_FAILED;
-    }
-    fleet_message_t message = {.type = FLEET_MESSAGE_key_change};
-    message.key_change.admit = true;
-    message.key_change.role = fleet_role_ADMIN;
-    FLEET_COPY(message.key_change.name, options->make_site);
-    memcpy(message.key_change.key, admin->public_key, FLEET_KEY_SIZE);
-    broker_input_t key = {.kind = BROKER_IN_KEY, .message = &message};
-    broker_input_t start = {.kind = BROKER_IN_START};
-    shell_step(shell, &key);
-    shell_step(shell, &start);
-    err = shell_commit(shell, ret_why);
-    return err != FLEET_OK ? err : store_close(&shell->store, true, ret_why);
-}
-
 static int make_site(shell_t *shell, const options_t *options) {
     fleet_key_pair_t admin;
     fleet_text_t why = "";
@@ -204,7 +142,8 @@ static int make_site(shell_t *shell, const options_t *options) {
     if (status != 0) {
         return status;
     }
-    fleet_err_t err = found_site(shell, options, &admin, why);
+    fleet_err_t err =
+        shell_found_site(shell, options->make_site, admin.public_key, why);
     fleet_key_pair_wipe(&admin);
     if (err != FLEET_OK) {
         fleet_text_t ignored = "";

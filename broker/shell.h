@@ -77,6 +77,18 @@ typedef struct shell {
     bool fences_untold; // a node is new: the core may not know of its fence
 } shell_t;
 
+// -------------------------------------------------------------------- shell.c
+
+// An empty one; settings, pair and sign are the caller's to fill in before it
+// runs.  config_path is a loan.
+shell_t *shell_new(const char *config_path);
+void shell_destroy(shell_t **shell_p);
+
+// Begins a new site in an empty store, with its first admin's key, and closes
+// it.
+fleet_err_t shell_found_site(shell_t *shell, const char *admin,
+                             const fleet_key_t key, fleet_text_t ret_why);
+
 // ------------------------------------------------------------------- replay.c
 
 // Opens the store, verifies the whole chain, folds it.  FLEET_STORE_FAILED with
