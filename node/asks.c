@@ -274,7 +274,7 @@ static void relay_transfer(asks_t *asks, const fleet_message_t *message) {
     }
 }
 
-void asks_relay(asks_t *asks, const fleet_message_t *message) {
+bool asks_relay(asks_t *asks, const fleet_message_t *message) {
     ask_t *ask = NULL;
     if (message->type == FLEET_MESSAGE_accepted) {
         relay_accepted(asks, message);
@@ -285,6 +285,9 @@ void asks_relay(asks_t *asks, const fleet_message_t *message) {
     } else if (message->type == FLEET_MESSAGE_done) {
         ask = ask_of_request(asks, message->done.request);
     } else if (message->type == FLEET_MESSAGE_turned_away) {
+        if (message->turned_away.ask[0] == '\0') {
+            return false; // it is the node itself that is turned away
+        }
         ask = ask_of_request(asks, message->turned_away.ask);
     } else if (message->type == FLEET_MESSAGE_step) {
         for (size_t i = 0; i < LOCAL_CLIENTS_MAX; i++) {
@@ -293,10 +296,13 @@ void asks_relay(asks_t *asks, const fleet_message_t *message) {
                 local_send(asks->local, asks->items[i].client, message);
             }
         }
+    } else {
+        return false;
     }
     if (ask) {
         relay_and_end(asks, ask, message);
     }
+    return true;
 }
 
 void asks_step(asks_t *asks, const fleet_message_t *step) {

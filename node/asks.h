@@ -32,8 +32,9 @@ void asks_destroy(asks_t **asks_p);
 bool asks_take(asks_t *asks, const local_event_t *event,
                fleet_text_t *ret_reason);
 
-// A message of the broker: relayed to whoever waits for it.
-void asks_relay(asks_t *asks, const fleet_message_t *message);
+// A message of the broker: relayed to whoever waits for it.  True if it is an
+// answer to a question, and so nothing for the core.
+bool asks_relay(asks_t *asks, const fleet_message_t *message);
 
 // A step that this node itself has made; who waits for the leave sees them all.
 void asks_step(asks_t *asks, const fleet_message_t *step);

@@ -121,7 +121,9 @@ static void take_session(loop_t *loop, const fleet_hello_ok_t *hello_ok) {
 }
 
 void loop_parcel(loop_t *loop, const fleet_parcel_t *parcel) {
-    asks_relay(loop->asks, &parcel->message);
+    if (asks_relay(loop->asks, &parcel->message)) {
+        return;
+    }
     take_definition(loop, parcel);
     memset(&loop->input, 0, sizeof(loop->input));
     node_input_t *input = &loop->input;

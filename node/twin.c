@@ -26,18 +26,20 @@ static fleet_err_t failed(fleet_text_t ret_why, const char *name,
     return FLEET_STORE_FAILED;
 }
 
-// "NUMBER CHECKSUM\nTEXT", padded with newlines: a person can read it.
+// "NUMBER CHECKSUM\nTEXT", padded with spaces to a line's end: a person can
+// read it.
 static void half_make(char half[HALF], uint64_t number, const char *text) {
     fleet_key_t sum;
     char digits[65];
     fleet_bytes_t parts[] = {{&number, sizeof(number)}, {text, strlen(text)}};
     fleet_hash(parts, 2, sum);
     fleet_key_print(sum, digits);
-    memset(half, '\n', HALF);
+    memset(half, ' ', HALF);
+    half[HALF - 1] = '\n';
     char line[HALF + 1];
     int size = snprintf(line, sizeof(line), "%" PRIu64 " %s\n%s", number,
                         digits, text);
-    assert(size > 0 && size < HALF);
+    assert(size > 0 && size < HALF - 1);
     memcpy(half, line, (size_t)size);
 }
 
@@ -47,7 +49,7 @@ static bool half_read(const char half[HALF], twin_t *ret_twin) {
     memcpy(text, half, HALF);
     text[HALF] = '\0';
     size_t size = strlen(text);
-    while (size > 0 && text[size - 1] == '\n') {
+    while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == ' ')) {
         text[--size] = '\0';
     }
     uint64_t number;
