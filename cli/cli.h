@@ -80,6 +80,14 @@ int cli_say_refused(cli_t *cli, const char *what, const fleet_message_t *answer,
 // Such a request was not answered: says what that means, drops the document.
 int cli_lost(cli_t *cli, fleet_err_t err, const char *id, json_t *document);
 
+// "cannot WHAT: nothing was touched", each reason, and each hint once; on
+// stderr.
+void cli_print_refusal(const char *what, const fleet_reason_t *reasons,
+                       uint32_t n);
+
+// The hints of reasons, each once.
+void cli_print_hints(FILE *stream, const fleet_reason_t *reasons, uint32_t n);
+
 // Exit status of a refusal: the worst that its reasons say.
 int cli_refusal_status(const fleet_reason_t *reasons, uint32_t n);
 

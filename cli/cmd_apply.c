@@ -19,8 +19,49 @@ typedef struct file {
     char *text;
     size_t size;
     fleet_name_t set;
-    bool good;
+    uint32_t addresses_n;
+    fleet_address_item_t addresses[FLEET_ADDRESSES_MAX];
 } file_t;
+
+// The line of a file where a word stands first, outside of comments; 0:
+// nowhere.
+static unsigned line_of(const file_t *file, const char *word, size_t length) {
+    unsigned line = 1;
+
+    for (const char *at = file->text; *at != '\0'; line++) {
+        size_t size = strcspn(at, "\n");
+        size_t code = strcspn(at, "#\n");
+
+        if (memmem(at, code, word, length) != NULL) {
+            return line;
+        }
+        at += size + (at[size] == '\n');
+    }
+    return 0;
+}
+
+// "www.yaml:27: ..." where the text names an address of the file.
+static void add_place(const file_t *file, fleet_reason_t *reason) {
+    fleet_text_t text;
+    unsigned line = 0;
+
+    FLEET_COPY(text, reason->text);
+    for (const char *at = text; *at != '\0' && line == 0;) {
+        size_t size = strcspn(at, " ");
+        size_t host = strcspn(at, " /");
+
+        if (host > 3 && strpbrk(at, ".:") != NULL &&
+            strpbrk(at, ".:") < at + host) {
+            line = line_of(file, at, host);
+        }
+        at += size + (at[size] == ' ');
+    }
+    if (line > 0) {
+        FLEET_FORMAT(reason->text, "%s:%u: %s", file->path, line, text);
+    } else {
+        FLEET_FORMAT(reason->text, "%s: %s", file->path, text);
+    }
+}
 
 static json_t *complaints_json(const char *path,
                                const fleet_complaints_t *complaints) {
@@ -59,13 +100,43 @@ static bool read_file(file_t *file, fleet_complaints_t *complaints) {
     }
     if (err == FLEET_OK) {
         FLEET_COPY(file->set, setdef->set);
+        file->addresses_n = setdef->facts.addresses_n;
+        memcpy(file->addresses, setdef->facts.addresses,
+               sizeof(file->addresses));
     }
     free(setdef);
-    file->good = err == FLEET_OK;
-    return file->good;
+    return err == FLEET_OK;
 }
 
-// What is wrong between the files: one set defined twice.
+static bool same_host(const char *one, const char *two) {
+    size_t size = strcspn(one, "/");
+
+    return size == strcspn(two, "/") && strncmp(one, two, size) == 0;
+}
+
+static bool share_address(const file_t *one, const file_t *two,
+                          fleet_reason_t *ret_reason) {
+    for (uint32_t i = 0; i < one->addresses_n; i++) {
+        const char *address = one->addresses[i].address;
+
+        for (uint32_t j = 0; j < two->addresses_n; j++) {
+            if (same_host(address, two->addresses[j].address)) {
+                fleet_reason_make(ret_reason, FLEET_BAD_FILE,
+                                  "%s:%u: %s has %s already (%s:%u); nothing "
+                                  "was applied",
+                                  two->path,
+                                  line_of(two, address, strcspn(address, "/")),
+                                  one->set, address, one->path,
+                                  line_of(one, address, strcspn(address, "/")));
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+// What is wrong between the files: one set defined twice, an address used
+// twice.
 static bool check_doubles(const file_t *files, size_t n,
                           fleet_reason_t *ret_reason) {
     for (size_t i = 0; i < n; i++) {
@@ -75,6 +146,9 @@ static bool check_doubles(const file_t *files, size_t n,
                                   "%s and %s both define %s; nothing was "
                                   "applied",
                                   files[j].path, files[i].path, files[i].set);
+                return false;
+            }
+            if (share_address(&files[j], &files[i], ret_reason)) {
                 return false;
             }
         }
@@ -181,12 +255,27 @@ static json_t *applied_json(const fleet_applied_t *applied) {
     return object;
 }
 
+// What the broker does not admit is wrong in the file, and named by its line.
+static int apply_refused(cli_t *cli, const file_t *file,
+                         fleet_message_t *answer, json_t *document) {
+    char what[128];
+    int status;
+
+    if (answer->type == FLEET_MESSAGE_refused) {
+        for (uint32_t i = 0; i < answer->refused.reasons_n; i++) {
+            add_place(file, &answer->refused.reasons[i]);
+        }
+    }
+    snprintf(what, sizeof(what), "apply %s", file->path);
+    status = cli_say_refused(cli, what, answer, document);
+    return status == EXIT_NO ? fleet_error_spec(FLEET_BAD_FILE)->exit : status;
+}
+
 // One file; adds to the list of what was applied.
 static int apply_file(cli_t *cli, const file_t *file, json_t *document,
                       json_t *list) {
     fleet_message_t *message = calloc(2, sizeof(*message));
     fleet_message_t *answer = &message[1];
-    char what[128];
     fleet_err_t err;
     int status = EXIT_OK;
 
@@ -203,8 +292,7 @@ static int apply_file(cli_t *cli, const file_t *file, json_t *document,
         print_applied(cli, &answer->applied);
         json_array_append_new(list, applied_json(&answer->applied));
     } else {
-        snprintf(what, sizeof(what), "apply %s", file->path);
-        status = cli_say_refused(cli, what, answer, json_incref(document));
+        status = apply_refused(cli, file, answer, json_incref(document));
     }
     free(message);
     return status;
@@ -314,11 +402,7 @@ int cmd_show(cli_t *cli) {
     if (status == EXIT_OK) {
         err = fleet_client_ask(cli->client, &question, on_definition,
                                definition, &end, &reason);
-        if (err == FLEET_SET_UNKNOWN) {
-            // A name that nobody has is a wrong argument.
-            (void)cli_fail(cli, &reason);
-            status = fleet_error_spec(FLEET_BAD_ARGUMENT)->exit;
-        } else if (err != FLEET_OK) {
+        if (err != FLEET_OK) {
             status =
                 cli_interrupted ? EXIT_INTERRUPTED : cli_fail(cli, &reason);
         } else if (cli_have(cli, FLAG_JSON)) {

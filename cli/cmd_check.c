@@ -105,10 +105,7 @@ int cmd_check(cli_t *cli) {
     if (status == EXIT_OK) {
         err = fleet_client_ask(cli->client, &question, rows_take, rows, &end,
                                &reason);
-        if (err == FLEET_SET_UNKNOWN) {
-            (void)cli_fail(cli, &reason);
-            status = fleet_error_spec(FLEET_BAD_ARGUMENT)->exit;
-        } else if (err != FLEET_OK) {
+        if (err != FLEET_OK) {
             status =
                 cli_interrupted ? EXIT_INTERRUPTED : cli_fail(cli, &reason);
         }
@@ -146,8 +143,7 @@ static int confirm_fence(cli_t *cli, const char *node) {
     int status = rows_ask_status(cli, node, &rows);
 
     if (status != EXIT_OK) {
-        return status == EXIT_NO ? fleet_error_spec(FLEET_BAD_ARGUMENT)->exit
-                                 : status;
+        return status;
     }
     if (rows->nodes.n != 1) {
         rows_destroy(&rows);

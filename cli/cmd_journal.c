@@ -76,7 +76,7 @@ static int read_all(reader_t *reader) {
         }
     }
     if (status == EXIT_OK && reader->truncated) {
-        return cli_complain(reader->cli, FLEET_TRANSFER_UNKNOWN,
+        return cli_complain(reader->cli, FLEET_JOURNAL_BEHIND,
                             "the journal's first entries are gone");
     }
     return status;

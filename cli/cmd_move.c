@@ -150,35 +150,6 @@ static bool guess(const deed_t *deed, char *hint, size_t size) {
     return true;
 }
 
-// One or many reasons, and what each says to do; a hint once.
-static void print_refusal(const deed_t *deed) {
-    const fleet_transfer_t *transfer = &deed->transfer;
-    uint32_t n = transfer->reasons_n;
-
-    if (n == 1) {
-        fprintf(stderr, "fleet: cannot %s: nothing was touched\n", deed->what);
-    } else {
-        fprintf(stderr,
-                "fleet: cannot %s: %" PRIu32 " reasons, nothing was touched\n",
-                deed->what, n);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        cli_print_reason(stderr, 4, 0, &transfer->reasons[i]);
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        bool again = transfer->reasons[i].hint[0] == '\0';
-
-        for (uint32_t j = 0; j < i; j++) {
-            again = again || strcmp(transfer->reasons[j].hint,
-                                    transfer->reasons[i].hint) == 0;
-        }
-        if (!again) {
-            fputs("  ", stderr);
-            cli_print_wrapped(stderr, 2, 2, transfer->reasons[i].hint);
-        }
-    }
-}
-
 static int refused(deed_t *deed) {
     fleet_transfer_t *transfer = &deed->transfer;
     int status = cli_refusal_status(transfer->reasons, transfer->reasons_n);
@@ -200,7 +171,7 @@ static int refused(deed_t *deed) {
             error = reason;
         }
     }
-    print_refusal(deed);
+    cli_print_refusal(deed->what, transfer->reasons, transfer->reasons_n);
     return deed_document(deed, status, error);
 }
 
@@ -463,7 +434,7 @@ static int attest(const deed_t *deed) {
 
     snprintf(question, sizeof(question),
              "You say that %s is down.  If it is not, two machines will write "
-             "%s's disk, and\nyour name stands beside it.  Is %s off, and "
+             "%s's disk, and your name stands beside it.  Is %s off, and "
              "have you seen it?",
              deed->request.owner_is_down, deed->request.set,
              deed->request.owner_is_down);

@@ -66,15 +66,6 @@ static owns_t ask_owns(const cli_t *cli, const char *set,
     return owns;
 }
 
-// A mistyped name in a crontab must not look like "not here".
-static int cannot_say(cli_t *cli, const fleet_reason_t *reason) {
-    int status = cli_fail(cli, reason);
-
-    return fleet_error_find(reason->code) == FLEET_SET_UNKNOWN
-               ? fleet_error_spec(FLEET_BAD_ARGUMENT)->exit
-               : status;
-}
-
 static int64_t now_ms(void) {
     struct timespec now;
 
@@ -201,7 +192,7 @@ int cmd_owns(cli_t *cli) {
     FLEET_COPY(row.set, set);
     owns = ask_owns(cli, set, &row, &reason);
     if (owns == OWNS_FAILED) {
-        return cannot_say(cli, &reason);
+        return cli_fail(cli, &reason); // 64: a mistyped name is no "not here"
     }
     if (command == NULL) {
         return answer_owns(cli, &row, owns == OWNS_YES);
@@ -230,15 +221,10 @@ static int deed_document(local_deed_t *deed, int status) {
 
 static int deed_refused(local_deed_t *deed, const fleet_reason_t *reasons,
                         uint32_t n) {
-    fprintf(stderr, "fleet: cannot %s %s: nothing was touched\n", deed->what,
-            deed->transfer.set);
-    for (uint32_t i = 0; i < n; i++) {
-        cli_print_reason(stderr, 4, 0, &reasons[i]);
-        if (reasons[i].hint[0] != '\0') {
-            fputs("  ", stderr);
-            cli_print_wrapped(stderr, 2, 2, reasons[i].hint);
-        }
-    }
+    char what[64];
+
+    snprintf(what, sizeof(what), "%s %s", deed->what, deed->transfer.set);
+    cli_print_refusal(what, reasons, n);
     deed->transfer.outcome = fleet_outcome_REFUSED;
     deed->transfer.reasons_n = n;
     memmove(deed->transfer.reasons, reasons, n * sizeof(*reasons));

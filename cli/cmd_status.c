@@ -469,8 +469,7 @@ static int unknown_name(cli_t *cli, const char *name) {
         fleet_reason_hint(&reason, "fleet status %s", near != NULL ? near : "");
         free(names);
     }
-    (void)cli_fail(cli, &reason);
-    return fleet_error_spec(FLEET_BAD_ARGUMENT)->exit;
+    return cli_fail(cli, &reason);
 }
 
 int cmd_status(cli_t *cli) {

@@ -52,17 +52,20 @@ int cli_ask(cli_t *cli, const fleet_message_t *question, fleet_on_row_t *on_row,
 
 int cli_confirm(cli_t *cli, const char *question) {
     char answer[16] = "";
+    fleet_reason_t reason;
 
     if (cli_have(cli, FLAG_YES)) {
         return EXIT_OK;
     }
     if (isatty(STDIN_FILENO) == 0 || isatty(STDERR_FILENO) == 0) {
-        return cli_complain(cli, FLEET_NO_ANSWER_GIVEN,
-                            "%s  There is no terminal to ask at; --yes "
-                            "answers it.  Nothing was done",
-                            question);
+        fleet_reason_make(&reason, FLEET_NO_ANSWER_GIVEN,
+                          "there is no terminal to ask at, and no --yes: "
+                          "nothing was done");
+        fleet_reason_hint(&reason, "%s", question);
+        return cli_fail(cli, &reason);
     }
-    fprintf(stderr, "%s [yes/no] ", question);
+    cli_print_wrapped(stderr, 0, 0, question);
+    fputs("[yes/no] ", stderr);
     fflush(stderr);
     if (fgets(answer, sizeof(answer), stdin) != NULL &&
         (strcmp(answer, "yes\n") == 0 || strcmp(answer, "y\n") == 0)) {

@@ -11,6 +11,8 @@
 #include "proto/codec.h"
 #include "proto/text.h"
 
+#define TEXT_COLUMN 46
+
 bool events_decode(const fleet_parcel_t *row, fleet_message_t *ret_event,
                    fleet_message_t *ret_beside) {
     ret_beside->type = FLEET_MESSAGE_none;
@@ -226,13 +228,19 @@ void events_print(FILE *out, const fleet_message_t *event,
 
     clock_of(head->time_us, time);
     set_text(event, beside, text, sizeof(text));
-    used = fprintf(out, "%" PRIu64 " %s %-6s %-19s ", head->seq, time,
+    used = fprintf(out, "%" PRIu64 " %s %-6s %s", head->seq, time,
                    who[0] != '\0' ? who : "-",
                    fleet_message_spec(event->type)->word);
     if (event->type == FLEET_MESSAGE_transfer_requested) {
         size_t n = strlen(text);
 
         snprintf(text + n, sizeof(text) - n, "  by %s", head->by);
+    }
+    if (text[0] != '\0') {
+        // The text begins in one column wherever the word is no longer than
+        // most.
+        used += fprintf(out, "%*s ",
+                        used < TEXT_COLUMN ? TEXT_COLUMN - used : 0, "");
     }
     cli_print_wrapped(out, 25, used, text);
     if (head->reason[0] != '\0' &&

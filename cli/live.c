@@ -249,25 +249,15 @@ static void print_reasons(FILE *out, const fleet_transfer_t *transfer) {
     }
 }
 
-static void print_hints(FILE *out, const fleet_transfer_t *transfer,
-                        const char *otherwise) {
+static void print_hints(FILE *out, const fleet_transfer_t *transfer) {
     bool any = false;
 
     for (uint32_t i = 0; i < transfer->reasons_n; i++) {
-        const char *hint = transfer->reasons[i].hint;
-        bool again = false;
-
-        for (uint32_t j = 0; j < i; j++) {
-            again = again || strcmp(transfer->reasons[j].hint, hint) == 0;
-        }
-        if (hint[0] != '\0' && !again) {
-            fputs("  ", out);
-            cli_print_wrapped(out, 2, 2, hint);
-            any = true;
-        }
+        any = any || transfer->reasons[i].hint[0] != '\0';
     }
+    cli_print_hints(out, transfer->reasons, transfer->reasons_n);
     if (!any) {
-        fprintf(out, "  %s  fleet %s %s\n", otherwise, "status", transfer->set);
+        fprintf(out, "  what is the matter:  fleet status %s\n", transfer->set);
     }
 }
 
@@ -351,7 +341,7 @@ static void print_parked(FILE *out, const fleet_transfer_t *t) {
     fprintf(out, "parked  %s is down: it runs nowhere, nobody holds it\n",
             t->set);
     print_reasons(out, t);
-    print_hints(out, t, "what could be done:");
+    print_hints(out, t);
     fprintf(out, "  try again:  fleet start %s\n", t->set);
 }
 
@@ -375,7 +365,7 @@ void live_outcome(FILE *out, const fleet_transfer_t *t) {
                 "stuck  %s is held, and can neither be let go nor run there\n",
                 t->set);
         print_reasons(out, t);
-        print_hints(out, t, "what could be done:");
+        print_hints(out, t);
         break;
     case fleet_outcome_REFUSED:
     case fleet_outcome_UNFINISHED:

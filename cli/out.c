@@ -4,6 +4,7 @@
 // what failed and whether anything was touched, each reason with its code at
 // the right edge, and what to do next.
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,6 +92,21 @@ void cli_print_reason(FILE *stream, int indent, int used,
     fprintf(stream, "%*s[%s]\n", COLUMNS - code - at, "", reason->code);
 }
 
+// A name that nobody has is a wrong argument, whoever finds that out.
+static bool is_unknown_name(fleet_err_t err) {
+    return err == FLEET_SET_UNKNOWN || err == FLEET_NODE_UNKNOWN ||
+           err == FLEET_RESOURCE_UNKNOWN || err == FLEET_TRANSFER_UNKNOWN ||
+           err == FLEET_KEY_UNKNOWN;
+}
+
+static int error_status(fleet_err_t err) {
+    if (err == FLEET_OK) {
+        return EXIT_BUG; // a code that this program does not know
+    }
+    return fleet_error_spec(is_unknown_name(err) ? FLEET_BAD_ARGUMENT : err)
+        ->exit;
+}
+
 int cli_fail(cli_t *cli, const fleet_reason_t *reason) {
     fleet_err_t err = fleet_error_find(reason->code);
     json_t *document = cli_document_new(cli);
@@ -113,9 +129,7 @@ int cli_fail(cli_t *cli, const fleet_reason_t *reason) {
         cli_print_wrapped(stderr, 2, 2, reason->hint);
     }
     json_object_set_new(document, "error", fleet_reason_json(reason));
-    return cli_document(cli, document,
-                        err != FLEET_OK ? fleet_error_spec(err)->exit
-                                        : EXIT_BUG);
+    return cli_document(cli, document, error_status(err));
 }
 
 int cli_complain(cli_t *cli, fleet_err_t err, const char *format, ...) {
@@ -140,9 +154,7 @@ int cli_refusal_status(const fleet_reason_t *reasons, uint32_t n) {
         if (err == FLEET_NOT_PERMITTED) {
             return fleet_error_spec(err)->exit;
         }
-        // A name that nobody has is a wrong argument.
-        if (err == FLEET_SET_UNKNOWN || err == FLEET_NODE_UNKNOWN ||
-            err == FLEET_RESOURCE_UNKNOWN || err == FLEET_TRANSFER_UNKNOWN) {
+        if (is_unknown_name(err)) {
             status = fleet_error_spec(FLEET_BAD_ARGUMENT)->exit;
         }
         all_retry = all_retry && reasons[i].retry;
@@ -150,16 +162,33 @@ int cli_refusal_status(const fleet_reason_t *reasons, uint32_t n) {
     return all_retry ? EXIT_AGAIN : status;
 }
 
-static void print_refusal(const char *what, const fleet_reason_t *reasons,
-                          uint32_t n) {
-    fprintf(stderr, "fleet: cannot %s: nothing was touched\n", what);
+void cli_print_hints(FILE *stream, const fleet_reason_t *reasons, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
-        cli_print_reason(stderr, 4, 0, &reasons[i]);
-        if (reasons[i].hint[0] != '\0') {
-            fputs("  ", stderr);
-            cli_print_wrapped(stderr, 2, 2, reasons[i].hint);
+        bool again = reasons[i].hint[0] == '\0';
+
+        for (uint32_t j = 0; j < i; j++) {
+            again = again || strcmp(reasons[j].hint, reasons[i].hint) == 0;
+        }
+        if (!again) {
+            fputs("  ", stream);
+            cli_print_wrapped(stream, 2, 2, reasons[i].hint);
         }
     }
+}
+
+void cli_print_refusal(const char *what, const fleet_reason_t *reasons,
+                       uint32_t n) {
+    if (n == 1) {
+        fprintf(stderr, "fleet: cannot %s: nothing was touched\n", what);
+    } else {
+        fprintf(stderr,
+                "fleet: cannot %s: %" PRIu32 " reasons, nothing was touched\n",
+                what, n);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        cli_print_reason(stderr, 4, 0, &reasons[i]);
+    }
+    cli_print_hints(stderr, reasons, n);
 }
 
 int cli_say_refused(cli_t *cli, const char *what, const fleet_message_t *answer,
@@ -171,7 +200,7 @@ int cli_say_refused(cli_t *cli, const char *what, const fleet_message_t *answer,
         reasons = &answer->turned_away.reason;
         n = 1;
     }
-    print_refusal(what, reasons, n);
+    cli_print_refusal(what, reasons, n);
     json_object_set_new(document, "outcome", json_string("refused"));
     json_object_set_new(document, "changed", json_false());
     json_object_set_new(document, "reasons", fleet_reasons_json(reasons, n));
