@@ -31,13 +31,20 @@ bool group_find_root(fleet_text_t ret_path) {
         return false;
     }
     bool found = false;
+    bool whole = false;
     char line[4096];
-    while (!found && fgets(line, sizeof(line), file)) {
+    while (!whole && fgets(line, sizeof(line), file)) {
+        char root[FLEET_TEXT_MAX + 1];
         char point[FLEET_TEXT_MAX + 1];
         const char *rest = strstr(line, " - ");
         if (rest && strncmp(rest + 3, "cgroup2 ", 8) == 0 &&
-            sscanf(line, "%*s %*s %*s %*s %256s", point) == 1) {
-            fleet_text_copy(ret_path, FLEET_TEXT_MAX + 1, point);
+            sscanf(line, "%*s %*s %*s %256s %256s", root, point) == 2) {
+            // A part of the hierarchy that is mounted elsewhere will do if all
+            // that may be seen of it is mounted nowhere.
+            whole = strcmp(root, "/") == 0;
+            if (whole || !found) {
+                fleet_text_copy(ret_path, FLEET_TEXT_MAX + 1, point);
+            }
             found = true;
         }
     }
