@@ -31,7 +31,7 @@ typedef struct node_config {
     uint64_t resend_ms; // how often an unanswered hello is repeated; default 1 s
 } node_config_t;
 
-typedef struct node_core node_core_t; // node/state.h
+typedef struct node_core node_core_t; // node/core/state.h
 
 size_t node_core_size(void);
 node_core_t *node_core_init(void *memory, const node_config_t *config);
@@ -77,7 +77,7 @@ typedef struct node_input {
     bool same_boot;      // LOADED: the record was last written in this boot
     uint64_t lease_left_ms;          // LOADED: by the deadline kept in /run (P21)
     const fleet_setdef_t *setdef;    // LOADED; MESSAGE with a definition; a loan
-    uint64_t rev;                    // LOADED: the definition's revision
+    uint64_t rev; // LOADED, and a message with a definition: its revision
     const fleet_message_t *message;  // MESSAGE; a loan
 
     // RESULT
