@@ -29,6 +29,8 @@ typedef struct reader {
     bool stop;
     bool (*on_entry)(struct reader *reader, const fleet_parcel_t *row);
     chain_t chain;
+    fleet_key_t last; // export: the hash of the entry before the next
+    bool ended;       // a file: its last line was read
     fleet_message_t event;
     fleet_message_t beside;
 } reader_t;
@@ -136,10 +138,21 @@ static json_t *line_json(reader_t *reader, const char *site,
     return line;
 }
 
+// The last line of an export.
+static json_t *tail_json(const char *site, uint64_t seq,
+                         const fleet_key_t hash) {
+    json_t *line = fleet_mark_json(site, "stream.end");
+
+    json_object_set_new(line, "at", json_integer((json_int_t)seq));
+    json_object_set_new(line, "hash", hex_json(hash, FLEET_KEY_SIZE));
+    return line;
+}
+
 static bool export_entry(reader_t *reader, const fleet_parcel_t *row) {
     json_t *line = line_json(reader, reader->cli->site, row);
     bool written = line != NULL && fleet_json_write(stdout, line, false);
 
+    memcpy(reader->last, row->message.entry.hash, sizeof(reader->last));
     json_decref(line);
     return written;
 }
@@ -147,6 +160,7 @@ static bool export_entry(reader_t *reader, const fleet_parcel_t *row) {
 int cmd_journal_export(cli_t *cli) {
     reader_t *reader = calloc(1, sizeof(*reader));
     int status = cli_connect(cli);
+    json_t *tail;
 
     assert(reader != NULL);
     reader->cli = cli;
@@ -158,6 +172,13 @@ int cmd_journal_export(cli_t *cli) {
         status = cli_complain(cli, FLEET_BUG,
                               "entry %" PRIu64 " could not be written",
                               reader->next - 1);
+    }
+    if (status == EXIT_OK) {
+        tail = tail_json(cli->site, reader->next - 1, reader->last);
+        if (!fleet_json_write(stdout, tail, false)) {
+            status = EXIT_BUG;
+        }
+        json_decref(tail);
     }
     free(reader);
     return status;
@@ -276,23 +297,15 @@ static bool parse_line(const json_t *line, file_entry_t *ret) {
                         &parcel->frames[1].size);
 }
 
-// The line as it would be written from the entry's own bytes.
-static bool same_line(reader_t *reader, const json_t *parsed,
-                      const fleet_parcel_t *parcel, const char *text) {
-    const char *site = json_string_value(json_object_get(parsed, "site"));
-    json_t *line = line_json(reader, site != NULL ? site : "", parcel);
+// Is this how it would be written?  Drops the line.
+static bool same_line(json_t *line, const char *text) {
     char *anew = NULL;
     size_t size = 0;
-    FILE *memory;
-    bool same = false;
+    FILE *memory = open_memstream(&anew, &size);
+    bool same;
 
-    if (line == NULL) {
-        return false;
-    }
-    // As people read it: without the site, which is no part of an entry.
-    memory = open_memstream(&anew, &size);
     assert(memory != NULL);
-    same = fleet_json_write(memory, line, false);
+    same = line != NULL && fleet_json_write(memory, line, false);
     fclose(memory);
     same = same && strcmp(anew, text) == 0;
     free(anew);
@@ -300,17 +313,35 @@ static bool same_line(reader_t *reader, const json_t *parsed,
     return same;
 }
 
+static bool verify_tail(reader_t *reader, const char *site, const char *text) {
+    chain_t *chain = &reader->chain;
+
+    reader->ended = true;
+    if (same_line(tail_json(site, chain->next - 1, chain->hash), text)) {
+        return true;
+    }
+    return chain_break(chain, chain->next,
+                       "the file's last line does not fit what is before it");
+}
+
 static bool verify_line(reader_t *reader, const char *text,
                         file_entry_t *entry) {
     chain_t *chain = &reader->chain;
     json_t *line = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
+    const char *site = json_string_value(json_object_get(line, "site"));
+    const char *event = json_string_value(json_object_get(line, "event"));
     bool good = false;
 
-    if (line == NULL || !parse_line(line, entry)) {
+    site = site != NULL ? site : "";
+    if (reader->ended) {
+        chain_break(chain, chain->next, "it stands behind the last line");
+    } else if (event != NULL && strcmp(event, "stream.end") == 0) {
+        good = verify_tail(reader, site, text);
+    } else if (line == NULL || !parse_line(line, entry)) {
         chain_break(chain, chain->next, "its line cannot be read");
     } else if (chain_take(chain, &entry->parcel.message.entry,
                           frame(&entry->parcel, 0), frame(&entry->parcel, 1))) {
-        good = same_line(reader, line, &entry->parcel, text);
+        good = same_line(line_json(reader, site, &entry->parcel), text);
         if (!good) {
             chain_break(chain, chain->next - 1,
                         "its line does not say what its entry says");
@@ -344,8 +375,9 @@ static int verify_file(cli_t *cli, reader_t *reader, const char *path) {
     if (to != 0 && reader->chain.broken == 0 && reader->chain.next <= to) {
         chain_break(&reader->chain, reader->chain.next,
                     "it is missing: the file ends before it");
-    } else if (to == 0) {
-        chain_end(&reader->chain, 1);
+    } else if (to == 0 && chain_end(&reader->chain, 1) && !reader->ended) {
+        chain_break(&reader->chain, reader->chain.next,
+                    "the file's last line is missing: the end is cut off");
     }
     free(text);
     fclose(stream);
