@@ -287,7 +287,7 @@ static void print_moved(FILE *out, const fleet_transfer_t *t) {
         fprintf(out, "moved  %s is on %s, token %" PRIu64 ".  %s in all.",
                 t->set, t->to, t->token, total);
         if (t->kind == fleet_kind_MOVE && t->from[0] != '\0') {
-            fprintf(out, "      undo: fleet move %s %s", t->set, t->from);
+            fprintf(out, "\n  undo:  fleet move %s %s", t->set, t->from);
         } else if (t->evidence != fleet_evidence_NONE) {
             fprintf(out, "  Evidence: %s.", fleet_evidence_word(t->evidence));
         }
