@@ -38,9 +38,10 @@ static void say_offline(const broker_core_t *core, uint32_t set, uint32_t node,
     fleet_name_t age;
     for_people(u32s_of(core, core->age_at)[node], age);
     if (n->state == fleet_node_state_ONLINE) {
-        fleet_reason_make(why, FLEET_NODE_OFFLINE,
-                          "%s has not been heard since the broker started",
-                          n->name);
+        fleet_reason_make(why, FLEET_NODE_OFFLINE, "%s %s", n->name,
+                          node_soft_of(core, node)->heard
+                              ? "is about to say hello again"
+                              : "was not heard since the broker started");
     } else if (n->state == fleet_node_state_NEW) {
         fleet_reason_make(why, FLEET_NODE_OFFLINE, "%s was never heard",
                           n->name);

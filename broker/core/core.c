@@ -38,6 +38,7 @@ static void lay_out(const broker_limits_t *limits, broker_core_t *core) {
     core->keys_at = place(&end, keys, sizeof(broker_key_t));
     core->requests_at = place(&end, requests, sizeof(broker_request_t));
     core->hashes_at = place(&end, requests, sizeof(uint64_t));
+    core->holders_at = place(&end, sets, sizeof(uint32_t));
     core->set_order_at = place(&end, sets, sizeof(uint32_t));
     core->node_order_at = place(&end, nodes, sizeof(uint32_t));
     core->key_order_at = place(&end, keys, sizeof(uint32_t));
@@ -47,6 +48,8 @@ static void lay_out(const broker_limits_t *limits, broker_core_t *core) {
     core->node_softs_at = place(&end, nodes, sizeof(broker_node_soft_t));
     core->left_at = place(&end, nodes, sizeof(uint32_t));
     core->age_at = place(&end, nodes, sizeof(uint32_t));
+    core->greet_at = place(&end, nodes, sizeof(uint32_t));
+    core->tell_at = place(&end, sets, sizeof(uint32_t));
     core->resend_at = place(&end, sets, sizeof(uint32_t));
     core->limit_at = place(&end, sets, sizeof(uint32_t));
     core->ports_at = place(&end, core->ports_max, sizeof(broker_port_t));
@@ -66,13 +69,13 @@ static void init_soft(broker_core_t *core) {
     memset(soft_of(core), 0, core->size - core->soft_at);
     for (uint32_t i = 0; i < limits->sets; i++) {
         set_soft_of(core, i)->first_port = NOBODY;
-        set_soft_of(core, i)->tell = NEVER;
+        *tell_of(core, i) = NEVER;
         u32s_of(core, core->resend_at)[i] = NEVER;
         u32s_of(core, core->limit_at)[i] = NEVER;
     }
     for (uint32_t i = 0; i < limits->nodes; i++) {
         node_soft_of(core, i)->first_port = NOBODY;
-        node_soft_of(core, i)->greet = NEVER;
+        *greet_of(core, i) = NEVER;
         u32s_of(core, core->left_at)[i] = NEVER;
     }
     for (uint32_t i = 0; i < core->ports_max; i++) {
@@ -147,17 +150,17 @@ static void pass_time(broker_core_t *core, uint64_t elapsed_ms) {
 // Tells nodes of a definition from where it left off.
 static void tell_on(step_t *step, uint32_t set) {
     broker_core_t *core = step->core;
-    broker_set_soft_t *soft = set_soft_of(core, set);
+    uint32_t *tell = tell_of(core, set);
     const broker_set_t *s = set_of(core, set);
-    while (soft->tell != NEVER) {
-        if (soft->tell >= durable_of(core)->nodes_n) {
-            soft->tell = NEVER;
+    while (*tell != NEVER) {
+        if (*tell >= durable_of(core)->nodes_n) {
+            *tell = NEVER;
             break;
         }
         if (step_room(step) < BROKER_ROOM) {
             break;
         }
-        uint32_t node = soft->tell++;
+        uint32_t node = (*tell)++;
         if (!node_online(core, node)) {
             continue;
         }
@@ -198,7 +201,7 @@ static void tick(step_t *step) {
         if (left[i] == 0) {
             member_lapse(step, i);
         }
-        if (node_soft_of(core, i)->greet != NEVER) {
+        if (*greet_of(core, i) != NEVER) {
             member_greet(step, i);
         }
     }
@@ -215,15 +218,10 @@ static uint32_t earliest(const uint32_t *timers, uint32_t n, uint32_t found) {
 uint64_t broker_core_deadline(const broker_core_t *core) {
     uint32_t nodes = durable_of(core)->nodes_n;
     uint32_t sets = durable_of(core)->sets_n;
-    for (uint32_t i = 0; i < nodes; i++) {
-        if (node_soft_of(core, i)->greet != NEVER) {
-            return 0;
-        }
-    }
-    for (uint32_t i = 0; i < sets; i++) {
-        if (set_soft_of(core, i)->tell != NEVER) {
-            return 0;
-        }
+    // Cursors that are not done: there is more to say than one list held.
+    if (earliest(u32s_of(core, core->greet_at), nodes, NEVER) != NEVER ||
+        earliest(u32s_of(core, core->tell_at), sets, NEVER) != NEVER) {
+        return 0;
     }
     uint32_t found = earliest(u32s_of(core, core->left_at), nodes, NEVER);
     found = earliest(u32s_of(core, core->resend_at), sets, found);
@@ -252,10 +250,7 @@ static void start(step_t *step) {
               (unsigned long long)durable_of(core)->term);
     for (uint32_t i = 0; i < durable_of(core)->sets_n; i++) {
         if (set_of(core, i)->transfer.id != 0) {
-            transfer_arm(core, i);
-            // What stood between two events of one commit cannot be: but a
-            // journal that was cut there is still to be led to an end.
-            u32s_of(core, core->resend_at)[i] = 0;
+            transfer_arm(core, i); // its commands go out with the hellos
         }
     }
 }
@@ -375,6 +370,7 @@ void broker_core_check(const broker_core_t *core) {
         uint32_t nodes[BROKER_USES_MAX];
         check_set(core, i);
         assert(find_set(core, set_of(core, i)->name) == i);
+        assert(holder_of(core, i) == set_of(core, i)->holder);
         uses += uses_of(set_of(core, i), nodes);
     }
     for (uint32_t i = 0; i < durable->nodes_n; i++) {

@@ -212,7 +212,7 @@ void definition_apply(step_t *step, const char *by) {
     if (!apply->dry_run) {
         commit_definition(step, by, known, applied.rev, is_new,
                           applied.pending);
-        set_soft_of(core, find_set(core, in->set))->tell = 0;
+        *tell_of(core, find_set(core, in->set)) = 0;
     }
     TO_PEER(step, applied)[0] = applied;
 }
@@ -265,7 +265,7 @@ void definition_remove(step_t *step, const fleet_request_t *request,
         step_commit(step);
         step_note(step, "%s removes %s -> removed", by, s->name);
         ports_forget_set(core, set);
-        set_soft_of(core, set)->tell = 0;
+        *tell_of(core, set) = 0;
     }
     answer_done(step, step->in->peer, &done, request_content(request));
 }

@@ -44,6 +44,9 @@ static void take_places(broker_core_t *core, const broker_set_t *set) {
         node->sets++;
         node->used += set->facts.addresses_n > 0 ? 1 : 0;
     }
+    for (uint32_t i = 0; i < set->debts_n; i++) {
+        node_of(core, set->debts[i].node)->debts++;
+    }
 }
 
 static void give_places(broker_core_t *core, const broker_set_t *set) {
@@ -54,6 +57,9 @@ static void give_places(broker_core_t *core, const broker_set_t *set) {
         assert(node->sets > 0);
         node->sets--;
         node->used -= set->facts.addresses_n > 0 ? 1 : 0;
+    }
+    for (uint32_t i = 0; i < set->debts_n; i++) {
+        node_of(core, set->debts[i].node)->debts--;
     }
 }
 
@@ -585,6 +591,7 @@ fleet_err_t broker_core_apply(broker_core_t *core,
     set = find_set(core, event->event.head.set);
     if (set != NOBODY) {
         take_places(core, set_of(core, set));
+        u32s_of(core, core->holders_at)[set] = set_of(core, set)->holder;
     }
     if (err == FLEET_OK) {
         durable->seq++;

@@ -127,7 +127,7 @@ static void revoke_one(step_t *step, uint32_t i, const char *by) {
     if (node != NOBODY) {
         // Its lease runs on: that it is cut off shows nothing about its sets.
         node_soft_of(core, node)->session = 0;
-        node_soft_of(core, node)->greet = NEVER;
+        *greet_of(core, node) = NEVER;
     }
 }
 

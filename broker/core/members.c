@@ -39,7 +39,7 @@ static uint32_t list_held(step_t *step, uint32_t node,
         if (set == NOBODY) {
             break;
         }
-        if (set_of(core, set)->holder == node) {
+        if (holder_of(core, set) == node) {
             FLEET_COPY(items[n++].name, set_of(core, set)->name);
             step_touch_set(step, set);
         }
@@ -56,7 +56,7 @@ void member_start(step_t *step) {
         if (n->state == fleet_node_state_ONLINE) {
             u32s_of(core, core->left_at)[i] = timer(longest_ms); // P12
         }
-        if (n->fencing) {
+        if (n->fencing && step_room(step) > BROKER_ROOM) {
             fleet_fence_failed_t *event = NEW_EVENT(step, fence_failed);
             head_node(step, &event->head, i, "broker", "");
             FLEET_COPY(event->detail,
@@ -78,7 +78,7 @@ void member_lapse(step_t *step, uint32_t node) {
               node_name(core, node), u32s_of(core, core->age_at)[node]);
     u32s_of(core, core->left_at)[node] = NEVER;
     node_soft_of(core, node)->session = 0;
-    node_soft_of(core, node)->greet = NEVER;
+    *greet_of(core, node) = NEVER;
 }
 
 void member_down(step_t *step, uint32_t node, fleet_down_how_t how,
@@ -94,7 +94,7 @@ void member_down(step_t *step, uint32_t node, fleet_down_how_t how,
               fleet_down_how_word(how));
     u32s_of(core, core->left_at)[node] = NEVER;
     node_soft_of(core, node)->session = 0;
-    node_soft_of(core, node)->greet = NEVER;
+    *greet_of(core, node) = NEVER;
     node_soft_of(core, node)->stray = 0;
 }
 
@@ -111,7 +111,7 @@ void member_session_end(step_t *step, uint32_t node, const char *why) {
     if (soft->session != 0) {
         say_hello(step, soft->peer, why);
         soft->session = 0;
-        soft->greet = NEVER;
+        *greet_of(step->core, node) = NEVER;
     }
 }
 
@@ -253,6 +253,9 @@ static void hello_record(step_t *step, uint32_t node,
     } else if (record->token == s->holder_token &&
                record->phase == fleet_phase_RELEASING) {
         set_soft_of(core, set)->prepared = true; // its release was sent
+    } else if (record->token == s->holder_token &&
+               record->phase == fleet_phase_HELD) {
+        report_acquired(step, set, node, record->token);
     }
 }
 
@@ -261,11 +264,12 @@ static void hello_record(step_t *step, uint32_t node,
 static void recall_missing(step_t *step, uint32_t node,
                            const fleet_hello_t *hello) {
     const broker_core_t *core = step->core;
+    uint32_t recalled = 0;
     for (uint32_t i = 0; i < durable_of(core)->sets_n; i++) {
-        const broker_set_t *s = set_of(core, i);
-        if (s->holder != node) {
+        if (holder_of(core, i) != node) {
             continue;
         }
+        const broker_set_t *s = set_of(core, i);
         bool shown = false;
         for (uint32_t j = 0; j < hello->records_n; j++) {
             const fleet_pair_t *record = &hello->records[j];
@@ -276,11 +280,13 @@ static void recall_missing(step_t *step, uint32_t node,
         // A grantee is sent its acquire again instead.
         bool granted = s->transfer.id != 0 && s->transfer.granted;
         set_soft_of(core, i)->recall = !shown && !granted;
-        if (!shown && s->transfer.id == 0) {
-            step_note(step, "%s has no record of %s under %llu -> called back",
-                      node_name(core, node), s->name,
-                      (number_t)s->holder_token);
-        }
+        recalled += !shown && !granted ? 1 : 0;
+    }
+    if (recalled > 0) {
+        step_note(step,
+                  "%s has no record of %u sets that it holds -> called "
+                  "back",
+                  node_name(core, node), recalled);
     }
 }
 
@@ -338,7 +344,8 @@ static void hello(step_t *step, uint32_t node, const fleet_hello_t *hello) {
             step, "%s has heard reign %llu, this is %llu -> no more grants",
             n->name, (number_t)hello->term, (number_t)durable_of(core)->term);
     }
-    soft->greet = 0; // what ran here is started there, after the records
+    *greet_of(core, node) =
+        0; // what ran here is started there, after the records
     for (uint32_t i = 0; i < hello->records_n; i++) {
         if (step_room(step) < 2 * BROKER_ROOM) {
             // What is decided so far stands; the rest comes with the next
@@ -359,16 +366,16 @@ static void hello(step_t *step, uint32_t node, const fleet_hello_t *hello) {
 // After a hello, set by set: what ran there, what may run there, what stands.
 void member_greet(step_t *step, uint32_t node) {
     broker_core_t *core = step->core;
-    broker_node_soft_t *soft = node_soft_of(core, node);
-    while (soft->greet != NEVER) {
-        if (soft->greet >= durable_of(core)->sets_n) {
-            soft->greet = NEVER;
+    uint32_t *greet = greet_of(core, node);
+    while (*greet != NEVER) {
+        if (*greet >= durable_of(core)->sets_n) {
+            *greet = NEVER;
             break;
         }
         if (step_room(step) < BROKER_ROOM) {
             break;
         }
-        uint32_t set = soft->greet++;
+        uint32_t set = (*greet)++;
         const broker_set_t *s = set_of(core, set);
         if (s->defined && set_allows(s, node_name(core, node))) {
             watch_send(step, set, node, false);

@@ -67,28 +67,23 @@ void report_closed(step_t *step, uint32_t set, uint32_t node, uint64_t token,
                       by_itself);
     if (t->id != 0) {
         transfer_advance(step, set);
-    } else if (strcmp(why, "boot") == 0 &&
-               node_soft_of(core, node)->greet == NEVER) {
+    } else if (strcmp(why, "boot") == 0 && *greet_of(core, node) == NEVER) {
         boot_rule(step, set, node);
     }
 }
 
 // -------------------------------------------------------------------- acquired
 
-static void acquired(step_t *step, uint32_t node,
-                     const fleet_acquired_t *answer) {
+void report_acquired(step_t *step, uint32_t set, uint32_t node,
+                     uint64_t token) {
     broker_core_t *core = step->core;
-    uint32_t set = find_set(core, answer->set);
-    if (set == NOBODY) {
-        return;
-    }
     const broker_set_t *s = set_of(core, set);
     const broker_transfer_t *t = &s->transfer;
     bool waited = t->id != 0 && t->granted;
     // P7: once a release may be on its way, a late `acquired` means nothing.
     bool late = t->id == 0 && s->stuck;
-    if (s->holder != node || answer->token != s->holder_token ||
-        answer->token != s->token || s->up || !(waited || late)) {
+    if (s->holder != node || token != s->holder_token || token != s->token ||
+        s->up || !(waited || late)) {
         return;
     }
     if (s->stuck) {
@@ -102,12 +97,20 @@ static void acquired(step_t *step, uint32_t node,
     step_commit(step);
     set_soft_of(core, set)->recall = false;
     step_note(step, "%s runs %s under %llu -> acquired%s",
-              node_name(core, node), s->name, (number_t)answer->token,
+              node_name(core, node), s->name, (number_t)token,
               late ? ", late" : "");
     if (waited) {
         transfer_end(
             step, set,
             t->returning ? fleet_outcome_RETURNED : fleet_outcome_MOVED, true);
+    }
+}
+
+static void acquired(step_t *step, uint32_t node,
+                     const fleet_acquired_t *answer) {
+    uint32_t set = find_set(step->core, answer->set);
+    if (set != NOBODY) {
+        report_acquired(step, set, node, answer->token);
     }
 }
 

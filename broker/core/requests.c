@@ -420,9 +420,9 @@ static void unlock(step_t *step, const fleet_request_t *request, uint32_t set,
                    const char *by) {
     const broker_core_t *core = step->core;
     const broker_set_t *s = set_of(core, set);
-    bool ends = gives_way(core, set, request);
     bool has_disk = s->facts.disk_group[0] != '\0';
     bool held = s->holder != NOBODY;
+    bool ends = held && gives_way(core, set, request);
     uint32_t victim = held ? s->holder : named_by_lock(core, set);
     fleet_refused_t no = {0};
     if (victim == NOBODY && s->transfer.id == 0) {

@@ -40,14 +40,13 @@ static uint32_t nth_defined(const broker_core_t *core, uint32_t i) {
 
 static void list_sets(const broker_core_t *core, uint32_t node,
                       fleet_node_row_t *row) {
-    for (uint32_t i = 0; i < durable_of(core)->sets_n; i++) {
+    for (uint32_t i = 0; row->sets_n < FLEET_PAIRS_MAX; i++) {
         uint32_t set = nth_set(core, i);
-        const broker_set_t *s = set_of(core, set);
-        if (s->holder == node && row->sets_n < FLEET_PAIRS_MAX) {
-            FLEET_COPY(row->sets[row->sets_n++].name, s->name);
+        if (set == NOBODY) {
+            return;
         }
-        for (uint32_t j = 0; j < s->debts_n; j++) {
-            row->debts += s->debts[j].node == node ? 1 : 0;
+        if (holder_of(core, set) == node) {
+            FLEET_COPY(row->sets[row->sets_n++].name, set_of(core, set)->name);
         }
     }
 }
@@ -93,6 +92,7 @@ bool broker_core_node_row(const broker_core_t *core, uint32_t i,
     FLEET_COPY(ret_row->version, n->version);
     FLEET_COPY(ret_row->kernel, soft->kernel);
     ret_row->load_milli = soft->load_milli;
+    ret_row->debts = n->debts;
     list_sets(core, node, ret_row);
     list_disk_groups(core, node, ret_row);
     return true;
@@ -120,7 +120,8 @@ static fleet_set_state_t state_of(const broker_core_t *core,
 }
 
 static bool could_go(const broker_core_t *core, uint32_t set, uint32_t node) {
-    fleet_refused_t no = {0};
+    fleet_refused_t no;
+    no.reasons_n = 0; // nothing else of it is looked at
     return node != set_of(core, set)->holder &&
            admit_ready(core, set, node, &no) == fleet_ready_YES;
 }

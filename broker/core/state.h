@@ -99,6 +99,7 @@ typedef struct broker_node {
     bool fencing;       // its fence command was ordered and has not ended
     uint32_t used;      // slots: holders, reservations, debts (P19)
     uint32_t sets;      // the same of sets with and without addresses
+    uint32_t debts;     // sets that it was displaced from and has not dropped
     uint64_t state_seq; // the event that made it so
     uint64_t slots;
     uint64_t watchdog_ms;
@@ -165,7 +166,6 @@ typedef struct broker_port {
 
 typedef struct broker_set_soft {
     uint32_t first_port;
-    uint32_t tell; // next node to be told of the definition
     bool prepared; // the target has done what can be done before the release
     bool recall;   // release(t) stands: its holder has no record of it (P8)
     bool behind;   // something showed a token above the journal's (P15)
@@ -180,7 +180,6 @@ typedef struct broker_node_soft {
     fleet_id_t agent_id;
     fleet_id_t kernel;
     uint32_t first_port;
-    uint32_t greet; // next set to be looked at since the hello
     uint32_t stray; // slots in use by sets that it should not have
     bool heard;     // in this reign
     bool fenceable;
@@ -219,7 +218,8 @@ struct broker_core {
     size_t nodes_at;
     size_t keys_at;
     size_t requests_at;
-    size_t hashes_at; // of request ids, packed
+    size_t hashes_at;  // of request ids, packed
+    size_t holders_at; // of each set, packed
     size_t set_order_at;
     size_t node_order_at;
     size_t key_order_at;      // by key
@@ -229,6 +229,8 @@ struct broker_core {
     size_t node_softs_at;
     size_t left_at;   // per node: what is left of its lease
     size_t age_at;    // per node: since it was heard
+    size_t greet_at;  // per node: next set to be looked at since its hello
+    size_t tell_at;   // per set: next node to be told of its definition
     size_t resend_at; // per set: until its open commands are sent again
     size_t limit_at;  // per set: until the phase of its transfer is given up
     size_t ports_at;
@@ -275,6 +277,16 @@ static inline broker_port_t *port_of(const broker_core_t *core, uint32_t port) {
 }
 static inline uint32_t *u32s_of(const broker_core_t *core, size_t at) {
     return core_at(core, at);
+}
+
+static inline uint32_t *greet_of(const broker_core_t *core, uint32_t node) {
+    return &u32s_of(core, core->greet_at)[node];
+}
+static inline uint32_t *tell_of(const broker_core_t *core, uint32_t set) {
+    return &u32s_of(core, core->tell_at)[set];
+}
+static inline uint32_t holder_of(const broker_core_t *core, uint32_t set) {
+    return u32s_of(core, core->holders_at)[set];
 }
 
 // --------------------------------------------------------------------- find.c
@@ -433,6 +445,8 @@ void boot_rule(step_t *step, uint32_t set, uint32_t node);
 // Everything of the set up to token is gone from the node, for good (P6).
 void report_closed(step_t *step, uint32_t set, uint32_t node, uint64_t token,
                    const char *why, bool rebooted);
+// A set runs under this token; also by a hello that shows it held.
+void report_acquired(step_t *step, uint32_t set, uint32_t node, uint64_t token);
 void report_message(step_t *step, uint32_t node);
 
 // --------------------------------------------------------------- transfers.c

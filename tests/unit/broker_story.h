@@ -520,6 +520,13 @@ static inline story_t *story_new_www(void) {
     return story;
 }
 
+static inline void story_end_unreplayed(story_t *story) {
+    free(story->memory);
+    free(story->journal);
+    free(story->effects);
+    free(story);
+}
+
 static inline void story_end(story_t *story) {
     size_t size = broker_core_durable_size(story->core);
     void *memory = malloc(broker_core_size(&story->config.limits));
@@ -540,10 +547,7 @@ static inline void story_end(story_t *story) {
                         broker_core_durable(again), size);
     free(third);
     free(memory);
-    free(story->memory);
-    free(story->journal);
-    free(story->effects);
-    free(story);
+    story_end_unreplayed(story);
 }
 
 static inline bool story_set_row(const story_t *story, const char *set,
