@@ -12,7 +12,7 @@
 #include "proto/text.h"
 #include "proto/yaml.h"
 
-#define FILE_MAX (64 * 1024)
+#define FILE_MAX ((size_t)64 * 1024)
 #define STATE_DEFAULT "/var/lib/fleet"
 #define RUN_DEFAULT "/run/fleet"
 
@@ -206,6 +206,21 @@ static fleet_err_t load(const char *text, size_t size,
         *complaints = first;
     }
     return err;
+}
+
+bool config_same(const config_t *a, const config_t *b) {
+    bool same =
+        a->slots.macvlans == b->slots.macvlans &&
+        a->slots.interfaces_n == b->slots.interfaces_n &&
+        strcmp(a->slots.parent, b->slots.parent) == 0 &&
+        strcmp(a->slots.private_interface, b->slots.private_interface) == 0 &&
+        strcmp(a->node, b->node) == 0 && strcmp(a->site, b->site) == 0 &&
+        strcmp(a->key, b->key) == 0 && strcmp(a->state, b->state) == 0 &&
+        strcmp(a->run, b->run) == 0 && strcmp(a->cgroup, b->cgroup) == 0;
+    for (uint32_t i = 0; same && i < a->slots.interfaces_n; i++) {
+        same = strcmp(a->slots.interfaces[i], b->slots.interfaces[i]) == 0;
+    }
+    return same;
 }
 
 fleet_err_t config_read(const char *path, config_t *ret_config,

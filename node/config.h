@@ -28,4 +28,7 @@ typedef struct config {
 fleet_err_t config_read(const char *path, config_t *ret_config,
                         fleet_complaints_t *ret_complaints);
 
+// Do they differ in nothing but the list of brokers?
+bool config_same(const config_t *a, const config_t *b);
+
 #endif

@@ -220,7 +220,7 @@ static void reload(loop_t *loop) {
     fleet_key_pair_wipe(&uplink.pair);
     memcpy(loop->config.config.brokers, config.brokers, sizeof(config.brokers));
     loop->config.config.brokers_n = config.brokers_n;
-    bool other = memcmp(old, &config, sizeof(config)) != 0;
+    bool other = !config_same(old, &config);
     log_info("%s: read again -> the list of brokers is taken%s", path,
              other ? "; what else is different holds from the next start on"
                    : "");

@@ -33,7 +33,7 @@
     "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // What may stay of the output in memory while the command runs.
-#define OUTPUT_KEPT (64 * 1024)
+#define OUTPUT_KEPT ((off_t)64 * 1024)
 #define OUTPUT_CHECK_MS 200
 
 #define ENVIRONMENT_MAX 12

@@ -15,31 +15,24 @@ static bool is_blank(char c) {
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-static int digit_of(char c) {
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    if (c >= 'a' && c <= 'f') {
-        return c - 'a' + 10;
-    }
-    if (c >= 'A' && c <= 'F') {
-        return c - 'A' + 10;
-    }
-    return 99;
+static uint32_t digit_of(char c) {
+    static const char digits[] = "0123456789abcdef0123456789ABCDEF";
+    const char *at = c != '\0' ? strchr(digits, c) : NULL;
+    return at ? (uint32_t)(at - digits) % 16 : 99;
 }
 
 // `n` digits of that base at `at` as a byte; 0 (no byte of a word) if they are
 // not.
-static char number_at(const char *at, int base, int n) {
-    int value = 0;
+static uint8_t number_at(const char *at, uint32_t base, int n) {
+    uint32_t value = 0;
     for (int i = 0; i < n; i++) {
-        int digit = digit_of(at[i]);
+        uint32_t digit = digit_of(at[i]);
         if (digit >= base) {
             return 0;
         }
         value = value * base + digit;
     }
-    return value > 0 && value < 256 ? (char)value : 0;
+    return value < 256 ? (uint8_t)value : 0;
 }
 
 // The byte of the escape whose backslash is at `at`, and its length; 0: none.
@@ -52,11 +45,11 @@ static size_t read_escape(const char *at, char *ret_byte) {
         }
     }
     bool hex = at[1] == 'x';
-    char byte = hex ? number_at(at + 2, 16, 2) : number_at(at + 1, 8, 3);
+    uint8_t byte = hex ? number_at(at + 2, 16, 2) : number_at(at + 1, 8, 3);
     if (byte == 0) {
         return 0;
     }
-    *ret_byte = byte;
+    memcpy(ret_byte, &byte, 1);
     return 4;
 }
 
