@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -95,26 +96,29 @@ static bool wait_child(pid_t child, int64_t limit_ms, int *ret_status) {
     }
 }
 
-// Ends the whole process group; nothing of it is left when this returns.
-static void end_group(pid_t child) {
-    int64_t deadline_ms = now_ms() + TERM_MS;
-    bool reaped = false;
+// Reaps what of the group has ended; true if nothing is left of it.
+static bool group_is_gone(pid_t child) {
     int status;
+
+    while (waitpid(-child, &status, WNOHANG) > 0) {
+    }
+    return kill(-child, 0) != 0 && errno == ESRCH;
+}
+
+// Ends the whole process group; nothing of it runs when this returns.
+static void end_group(pid_t child) {
+    const struct timespec nap = {.tv_nsec = SLICE_MS * 1000000L};
+    int64_t deadline_ms = now_ms() + TERM_MS;
 
     kill(-child, SIGTERM);
     kill(-child, SIGCONT);
-    while (now_ms() < deadline_ms) {
-        const struct timespec nap = {.tv_nsec = SLICE_MS * 1000000L};
-
-        reaped = reaped || waitpid(child, &status, WNOHANG) == child;
-        if (reaped && kill(-child, 0) != 0 && errno == ESRCH) {
-            return;
-        }
+    while (!group_is_gone(child) && now_ms() < deadline_ms) {
         nanosleep(&nap, NULL);
     }
     kill(-child, SIGKILL);
-    if (!reaped) {
-        waitpid(child, &status, 0);
+    deadline_ms = now_ms() + TERM_MS; // what hangs in the kernel dies later
+    while (!group_is_gone(child) && now_ms() < deadline_ms) {
+        nanosleep(&nap, NULL);
     }
 }
 
@@ -130,8 +134,11 @@ static int run_while_owner(cli_t *cli, const char *set, char **command) {
     fleet_local_row_t row;
     fleet_reason_t reason;
     int wait_status = 0;
-    pid_t child = fork();
+    pid_t child;
 
+    // What the command leaves behind in its group is then ours to reap.
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    child = fork();
     if (child == 0) {
         run_child(command);
     }

@@ -151,7 +151,7 @@ int cli_refusal_status(const fleet_reason_t *reasons, uint32_t n) {
     for (uint32_t i = 0; i < n; i++) {
         fleet_err_t err = fleet_error_find(reasons[i].code);
 
-        if (err == FLEET_NOT_PERMITTED) {
+        if (err == FLEET_NOT_PERMITTED || err == FLEET_NO_BROKER) {
             return fleet_error_spec(err)->exit;
         }
         if (is_unknown_name(err)) {
