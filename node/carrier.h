@@ -34,7 +34,8 @@ int carrier_fd(const carrier_t *carrier);
 // until it says false, once right after carrier_new and then whenever the
 // descriptor is readable.  Lost messages are made good by reading all links
 // anew.  An interface that is removed, or loses its mark, is reported as down
-// if it was up.
+// if it was up; one that gets its mark while it is down is not reported before
+// it is up.
 bool carrier_next(carrier_t *carrier, carrier_event_t *ret_event);
 
 #endif

@@ -5,9 +5,9 @@
 #include "node/netlink.h"
 
 #include <errno.h>
+#include <linux/if.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
-#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -32,6 +32,10 @@ bool net_link_decode(const struct nlmsghdr *message, net_link_t *ret_link) {
     link.up = (head->ifi_flags & IFF_UP) != 0;
     if (at[IFLA_CARRIER] != NULL) {
         link.carrier = mnl_attr_get_u8(at[IFLA_CARRIER]) != 0;
+    }
+    if (at[IFLA_OPERSTATE] != NULL) {
+        uint8_t state = mnl_attr_get_u8(at[IFLA_OPERSTATE]);
+        link.operates = state == IF_OPER_UP || state == IF_OPER_UNKNOWN;
     }
     if (at[IFLA_ADDRESS] != NULL &&
         mnl_attr_get_payload_len(at[IFLA_ADDRESS]) == sizeof link.mac) {

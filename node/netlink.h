@@ -43,6 +43,7 @@ typedef struct net_link {
     bool loopback;
     bool up; // administratively
     bool carrier;
+    bool operates; // and the kernel has acted upon that: it sends (RFC 2863)
 } net_link_t;
 
 typedef struct net_address {

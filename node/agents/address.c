@@ -28,7 +28,9 @@
 #define PRIVATE_METRIC 1024U
 // What an IPv6 prefix route costs unless it is said.
 #define IPV6_METRIC 256U
-#define CARRIER_MS 3000
+// For a carrier; a link that was just brought up needs some seconds to agree on
+// its speed.  Never more than half of what the whole start may take.
+#define CARRIER_MS 3000U
 #define CARRIER_POLL_US 2000
 // Where a renewal does not say for how long.
 #define LEASE_MS_DEFAULT 10000
@@ -199,15 +201,24 @@ static uint64_t clock_ms(void) {
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
+// What sends on the wire: the parent, where a macvlan hands it every frame.
+static int read_wire(job_t *job, const net_link_t *link, net_link_t *ret_wire) {
+    return net_link_read(
+        job->net, interface_is_macvlan(link) ? link->parent : link->index,
+        ret_wire);
+}
+
 static bool wait_for_carrier(job_t *job, const net_link_t *link) {
-    uint64_t end_ms = clock_ms() + CARRIER_MS;
+    uint64_t half_ms = job->ctx->resource->start_ms / 2;
+    uint64_t end_ms =
+        clock_ms() + (half_ms < CARRIER_MS ? half_ms : CARRIER_MS);
     bool said = false;
-    net_link_t now = *link;
+    net_link_t wire;
     int err;
-    while ((err = net_link_read(job->net, link->index, &now)) == 0 &&
-           !now.carrier && clock_ms() < end_ms) {
+    while ((err = read_wire(job, link, &wire)) == 0 &&
+           !(wire.carrier && wire.operates) && clock_ms() < end_ms) {
         if (!said) {
-            agent_say(job->ctx, "waiting for the carrier of %s", now.name);
+            agent_say(job->ctx, "waiting for the carrier of %s", wire.name);
             said = true;
         }
         struct timespec wait = {.tv_nsec = CARRIER_POLL_US * 1000L};
@@ -217,10 +228,9 @@ static bool wait_for_carrier(job_t *job, const net_link_t *link) {
         fail(job, FLEET_START_FAILED, link->name, "find it again", err);
         return false;
     }
-    if (!now.carrier) {
-        const char *wire =
-            interface_is_macvlan(link) ? job->ctx->parent : link->name;
-        agent_fail(job->result, FLEET_START_FAILED, "%s has no carrier", wire);
+    if (!wire.carrier) {
+        agent_fail(job->result, FLEET_START_FAILED, "%s has no carrier",
+                   wire.name);
         return false;
     }
     return true;
@@ -252,6 +262,13 @@ static int add_routes(job_t *job, const net_link_t *link, const net_ip_t *ip) {
 
 static bool announce(job_t *job, const net_link_t *link) {
     int err = announce_once(link->index, &job->mac, job->ips, job->ips_n);
+    // A frame was dropped: by a full queue, or because the lease ran out
+    // already.
+    if (err == ENOBUFS) {
+        agent_say(job->ctx, "%s is not heard yet: %s", link->name,
+                  strerror(err));
+        err = 0;
+    }
     if (err != 0) {
         fail(job, FLEET_START_FAILED, link->name, "announce it", err);
         return false;
