@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "node/scan.h"
 #include "node/twin.h"
 #include "proto/text.h"
 
@@ -108,6 +109,20 @@ static fleet_err_t bad(const defs_t *defs, const char *name, const char *what,
     return FLEET_BAD_FILE;
 }
 
+// "www.3.yaml"
+static bool read_name(const char *name, fleet_name_t ret_set,
+                      uint64_t *ret_rev) {
+    const char *dot = strchr(name, '.');
+    size_t length = dot ? (size_t)(dot - name) : 0;
+    if (length == 0 || length > FLEET_NAME_MAX) {
+        return false;
+    }
+    memcpy(ret_set, name, length);
+    ret_set[length] = '\0';
+    const char *at = dot + 1;
+    return scan_u64(&at, ret_rev) && strcmp(at, ".yaml") == 0;
+}
+
 static fleet_err_t read_one(defs_t *defs, const char *name,
                             fleet_text_t ret_why) {
     static char yaml[FLEET_YAML_MAX + 1];
@@ -115,9 +130,7 @@ static fleet_err_t read_one(defs_t *defs, const char *name,
     static fleet_complaints_t complaints;
     fleet_name_t set = "";
     uint64_t rev = 0;
-    int end = 0;
-    if (sscanf(name, "%32[a-z0-9-].%" SCNu64 ".yaml%n", set, &rev, &end) != 2 ||
-        end == 0 || name[end] != '\0') {
+    if (!read_name(name, set, &rev)) {
         return FLEET_OK; // not ours
     }
     int fd = openat(defs->dir, name, O_RDONLY | O_CLOEXEC);

@@ -10,7 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/utsname.h>
@@ -76,14 +76,17 @@ bool inventory_read(inventory_t *ret_inventory, fleet_text_t ret_why) {
 }
 
 uint64_t inventory_load_milli(void) {
-    unsigned whole = 0;
-    unsigned hundredths = 0;
-    FILE *file = fopen("/proc/loadavg", "re");
-    if (!file) {
+    char line[64] = "";
+    int fd = open("/proc/loadavg", O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
         return 0;
     }
-    // By hand, because the decimal point of scanf is the locale's.
-    int n = fscanf(file, "%u.%2u", &whole, &hundredths);
-    fclose(file);
-    return n == 2 ? (uint64_t)whole * 1000 + (uint64_t)hundredths * 10 : 0;
+    ssize_t size = read(fd, line, sizeof(line) - 1);
+    close(fd);
+    char *end = line;
+    // By hand: the decimal point of strtod is the locale's.  Two digits follow
+    // it.
+    uint64_t whole = size > 0 ? strtoull(line, &end, 10) : 0;
+    uint64_t hundredths = *end == '.' ? strtoull(end + 1, NULL, 10) : 0;
+    return whole * 1000 + hundredths * 10;
 }

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "node/scan.h"
 #include "proto/keys.h"
 #include "proto/text.h"
 
@@ -131,18 +132,22 @@ static void record_print(const record_t *record, char text[TWIN_TEXT_MAX + 1]) {
 static bool record_parse(const char *text, record_t *ret_record) {
     record_t record = {.rev = 0};
     char phase[16];
-    int end = 0;
-    if (sscanf(text,
-               "set %32s token %" SCNu64 " phase %15s rev %" SCNu64
-               " boot %64s agent %64s%n",
-               record.pair.set, &record.pair.token, phase, &record.rev,
-               record.boot_id, record.agent_id, &end) != 6 ||
-        text[end] != '\0' || record.pair.token > FLEET_TOKEN_MAX ||
-        !fleet_phase_find(phase, &record.pair.phase)) {
-        return false;
+    bool ok =
+        scan_word(&text, "set") &&
+        scan_text(&text, record.pair.set, sizeof(record.pair.set)) &&
+        scan_word(&text, "token") && scan_u64(&text, &record.pair.token) &&
+        scan_word(&text, "phase") && scan_text(&text, phase, sizeof(phase)) &&
+        scan_word(&text, "rev") && scan_u64(&text, &record.rev) &&
+        scan_word(&text, "boot") &&
+        scan_text(&text, record.boot_id, sizeof(record.boot_id)) &&
+        scan_word(&text, "agent") &&
+        scan_text(&text, record.agent_id, sizeof(record.agent_id)) &&
+        scan_end(text) && record.pair.token <= FLEET_TOKEN_MAX &&
+        fleet_phase_find(phase, &record.pair.phase);
+    if (ok) {
+        *ret_record = record;
     }
-    *ret_record = record;
-    return true;
+    return ok;
 }
 
 static fleet_err_t refuse(const record_store_t *store, const char *what,
@@ -251,8 +256,9 @@ fleet_err_t record_term_read(record_store_t *store, uint64_t *ret_term,
     fleet_text_t why;
     uint64_t term = 0;
     fleet_err_t err = twin_read(store->state_dir, "term", &store->term, why);
+    const char *at = store->term.text;
     if (err == FLEET_OK && store->term.number > 0 &&
-        sscanf(store->term.text, "term %" SCNu64, &term) != 1) {
+        !(scan_word(&at, "term") && scan_u64(&at, &term) && scan_end(at))) {
         FLEET_COPY(why, "term: holds no term");
         err = FLEET_BAD_FILE;
     }
@@ -324,7 +330,9 @@ uint64_t record_deadline_left(record_store_t *store, const char *set,
     close(fd);
     uint64_t end_ms = 0;
     fleet_id_t boot_id = "";
-    if (size <= 0 || sscanf(line, "%" SCNu64 " %64s", &end_ms, boot_id) != 2 ||
+    const char *at = line;
+    if (size <= 0 || !scan_u64(&at, &end_ms) ||
+        !scan_text(&at, boot_id, sizeof(boot_id)) ||
         strcmp(boot_id, store->boot_id) != 0) {
         return 0;
     }

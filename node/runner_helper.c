@@ -226,12 +226,17 @@ static pid_t session_of(pid_t pid) {
     }
     stat[size] = '\0';
     // The name may hold anything, a parenthesis too: it ends at the last one.
-    const char *rest = strrchr(stat, ')');
-    int session = 0;
-    if (!rest || sscanf(rest, ") %*c %*d %*d %d", &session) != 1) {
+    // Behind it are ") STATE PARENT GROUP SESSION".
+    char *rest = strrchr(stat, ')');
+    if (!rest || strlen(rest) < 4) {
         return 0;
     }
-    return session;
+    rest += 3;
+    long numbers[3];
+    for (size_t i = 0; i < 3; i++) {
+        numbers[i] = strtol(rest, &rest, 10);
+    }
+    return (pid_t)numbers[2];
 }
 
 // Kills the leader and everybody in its session.  Only while the leader is not

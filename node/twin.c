@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "node/scan.h"
 #include "proto/fd.h"
 #include "proto/keys.h"
 #include "proto/text.h"
@@ -54,21 +55,19 @@ static bool half_read(const char half[HALF], twin_t *ret_twin) {
     }
     uint64_t number;
     char digits[65];
-    int begin = 0;
-    if (sscanf(text, "%" SCNu64 " %64[0-9a-f]%n", &number, digits, &begin) !=
-            2 ||
-        number == 0 || text[begin] != '\n' ||
-        strlen(text + begin + 1) > TWIN_TEXT_MAX) {
+    const char *at = text;
+    if (!scan_u64(&at, &number) || !scan_text(&at, digits, sizeof(digits)) ||
+        number == 0 || *at != '\n' || strlen(at + 1) > TWIN_TEXT_MAX) {
         return false;
     }
+    // It is whole if it is what would be written for this number and text.
     char again[HALF];
-    half_make(again, number, text + begin + 1);
+    half_make(again, number, at + 1);
     if (memcmp(again, half, HALF) != 0) {
         return false;
     }
-    ret_twin->number = number;
-    memset(ret_twin->text, 0, sizeof(ret_twin->text));
-    memcpy(ret_twin->text, text + begin + 1, strlen(text + begin + 1));
+    *ret_twin = (twin_t){.number = number};
+    memcpy(ret_twin->text, at + 1, strlen(at + 1));
     return true;
 }
 
