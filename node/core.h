@@ -127,7 +127,9 @@ typedef struct node_effect {
     uint32_t resource;
     uint64_t job;
     uint64_t token;
-    uint64_t from_token;  // START of a disk group in place: the lock must be (self, this)
+    // START in place: a disk group's lock must be (self, this); what a service still
+    // runs under this token it keeps.  Else 0: what is left goes first (P9).
+    uint64_t from_token;
     uint64_t limit_ms;    // of the act
     uint64_t transfer;    // the steps of the act belong to it; 0: none
     fleet_name_t victim;

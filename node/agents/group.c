@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -143,8 +144,9 @@ static void read_procs(const char *path, pids_t *pids) {
     if (!file) {
         return;
     }
-    int pid;
-    while (pids->n < GROUP_PIDS_MAX && fscanf(file, "%d", &pid) == 1) {
+    char line[32];
+    while (pids->n < GROUP_PIDS_MAX && fgets(line, sizeof(line), file)) {
+        pid_t pid = (pid_t)strtol(line, NULL, 10);
         if (pid > 1) { // 0: a process of another pid namespace
             pids->items[pids->n++] = pid;
         }
@@ -272,12 +274,19 @@ void group_name_members(const char *path, fleet_text_t ret_names) {
     }
 }
 
-bool group_mark(const group_t *group) {
-    return fsetxattr(group->dir, MARK, "1", 1, 0) == 0;
+bool group_mark(const group_t *group, uint64_t token) {
+    char value[32];
+    int size = snprintf(value, sizeof(value), "%" PRIu64, token);
+    return fsetxattr(group->dir, MARK, value, (size_t)size, 0) == 0;
 }
 
-bool group_marked(const group_t *group) {
-    char value[8];
-    return fgetxattr(group->dir, MARK, value, sizeof(value)) > 0 ||
-           errno == ENOTSUP; // then being populated has to do
+uint64_t group_marked(const group_t *group) {
+    char value[32];
+    ssize_t size = fgetxattr(group->dir, MARK, value, sizeof(value) - 1);
+    uint64_t token = 0;
+    if (size > 0) {
+        value[size] = '\0';
+        token = strtoull(value, NULL, 10);
+    }
+    return token;
 }

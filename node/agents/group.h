@@ -46,8 +46,9 @@ bool group_remove(const char *path, const char *parent);
 // "pid 4121 (rsync), pid 4122 (sh)": at most a few of who is in there.
 void group_name_members(const char *path, fleet_text_t ret_names);
 
-// A mark on the group itself, which goes away with it and with a boot.
-bool group_mark(const group_t *group);
-bool group_marked(const group_t *group);
+// A mark on the group itself, which goes away with it and with a boot: under
+// which token its service was started.  0: it has no mark.
+bool group_mark(const group_t *group, uint64_t token);
+uint64_t group_marked(const group_t *group);
 
 #endif

@@ -4,9 +4,10 @@
 // systemd.  A service runs if its group has a process and the group is marked
 // as started; it is gone if the group is empty.  No pid file is believed.
 //
-// The mark is put on the group when the start command has returned 0. Processes
-// without it are the rest of a start that was killed half way (the agent died,
-// the limit ran out): they are cleared away before the next start.
+// The group is marked with the token when the start command has returned 0.
+// Processes in a group without a mark are the rest of a start that was killed
+// half way (the agent died, the limit ran out): they are cleared away before
+// the next start.
 
 #include <errno.h>
 #include <pwd.h>
@@ -163,11 +164,28 @@ static bool open_for_start(const agent_ctx_t *ctx, const char *path,
     return true;
 }
 
+// It was started under this token, or goes on in place under a new one.
+// Anything else is from before and is never revived (P9).
+static bool may_stay(const agent_ctx_t *ctx, const group_t *group) {
+    uint64_t token = group_marked(group);
+    return token != 0 && (token == ctx->token || token == ctx->from_token);
+}
+
+static void set_mark(const agent_ctx_t *ctx, const group_t *group,
+                     agent_result_t *result) {
+    if (!group_mark(group, ctx->token)) {
+        agent_fail(result, FLEET_START_FAILED,
+                   "%s: its control group cannot be marked: %s",
+                   ctx->resource->name, strerror(errno));
+    }
+}
+
 static void start_command(const agent_ctx_t *ctx, const char *path,
                           const group_t *group, agent_result_t *result) {
     command_end_t end;
     if (group_populated(group)) {
-        if (group_marked(group) && probe_ok(ctx, &end)) {
+        if (may_stay(ctx, group) && probe_ok(ctx, &end)) {
+            set_mark(ctx, group, result);
             FLEET_FORMAT(result->text, "%s runs already", ctx->resource->name);
             return;
         }
@@ -198,8 +216,8 @@ static void start_command(const agent_ctx_t *ctx, const char *path,
         FLEET_COPY(result->said, end.said);
         return;
     }
-    (void)group_mark(group); // where it cannot be, being populated has to do
     FLEET_FORMAT(result->text, "%s started", ctx->resource->name);
+    set_mark(ctx, group, result);
 }
 
 static void service_start(const agent_ctx_t *ctx, agent_result_t *result) {
@@ -312,11 +330,12 @@ static void service_probe(const agent_ctx_t *ctx, agent_result_t *result) {
         FLEET_FORMAT(result->text, "%s: nothing of it runs",
                      ctx->resource->name);
     } else {
-        result->found = group_marked(&group) ? NODE_FOUND_ALL : NODE_FOUND_PART;
+        result->found = group_marked(&group) == ctx->token ? NODE_FOUND_ALL
+                                                           : NODE_FOUND_PART;
         FLEET_FORMAT(result->text, "%s %s", ctx->resource->name,
                      result->found == NODE_FOUND_ALL
                          ? "runs"
-                         : "was started only half way");
+                         : "was not started under this token");
     }
     command_end_t end;
     if (result->found == NODE_FOUND_ALL && !probe_ok(ctx, &end)) {

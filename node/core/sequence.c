@@ -77,9 +77,7 @@ static void part_act(node_core_t *core, node_set_t *set, uint32_t part,
     if (act == NODE_ACT_START) {
         set->there |= node_bit(part);
         effect->lease_ms = set->lease_left_ms;
-        if (set->run.parts[part].kind == FLEET_RESOURCE_DISK_GROUP) {
-            effect->from_token = set->from_token;
-        }
+        effect->from_token = set->from_token;
     } else if (act == NODE_ACT_PREPARE) {
         set->prepared |= node_bit(part);
     }

@@ -61,6 +61,7 @@ static int make(void **state) {
     fixture.ctx.setdef = &fixture.setdef;
     fixture.ctx.resource = resource;
     fixture.ctx.progress = -1;
+    fixture.ctx.token = 7;
     FLEET_COPY(fixture.ctx.node, "node1");
     FLEET_FORMAT(fixture.ctx.cgroup, "%s/fleet-test-%d", root, getpid());
     FLEET_FORMAT(fixture.group, "%s/www/httpd", fixture.ctx.cgroup);
@@ -171,7 +172,7 @@ static void kills_what_does_not_listen(void **state) {
     (void)state;
     need_groups();
     FLEET_COPY(fixture.service->start, START_DEAF);
-    fixture.setdef.resources[0].stop_ms = 400;
+    fixture.setdef.resources[0].stop_ms = 200;
     is_ok(agent_service.start);
     is_ok(agent_service.stop);
     assert_false(group_there());
@@ -183,7 +184,7 @@ static void does_not_believe_the_stop_command(void **state) {
     (void)state;
     need_groups();
     static const char *const commands[] = {"false", "true", "/no/such/program"};
-    fixture.setdef.resources[0].stop_ms = 400;
+    fixture.setdef.resources[0].stop_ms = 200;
     for (size_t i = 0; i < 3; i++) {
         FLEET_COPY(fixture.service->stop, commands[i]);
         is_ok(agent_service.start);
@@ -235,6 +236,27 @@ static void clears_half_a_start(void **state) {
     assert_int_equal(found(), NODE_FOUND_PART);
     FLEET_COPY(fixture.service->start, START);
     fixture.setdef.resources[0].start_ms = 5000;
+    is_ok(agent_service.start);
+    assert_string_equal(fixture.result.text, "httpd started");
+    assert_int_equal(members(), 1);
+    assert_int_equal(found(), NODE_FOUND_ALL);
+    is_ok(agent_service.stop);
+}
+
+// What runs from before is not revived under a new token, unless it never let
+// go.
+static void knows_its_token(void **state) {
+    (void)state;
+    need_groups();
+    is_ok(agent_service.start);
+    fixture.ctx.token = 8;
+    assert_int_equal(found(), NODE_FOUND_PART);
+    fixture.ctx.from_token = 7;
+    is_ok(agent_service.start);
+    assert_string_equal(fixture.result.text, "httpd runs already");
+    assert_int_equal(found(), NODE_FOUND_ALL);
+    fixture.ctx.token = 9;
+    fixture.ctx.from_token = 0;
     is_ok(agent_service.start);
     assert_string_equal(fixture.result.text, "httpd started");
     assert_int_equal(members(), 1);
@@ -324,6 +346,7 @@ int main(void) {
         TEST(nothing_escapes),
         TEST(says_why_a_start_failed),
         TEST(clears_half_a_start),
+        TEST(knows_its_token),
         TEST(probes_with_the_command),
         TEST(looks_at_what_a_start_needs),
         TEST(needs_control_groups),
