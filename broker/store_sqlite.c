@@ -80,9 +80,7 @@ static const char *const statement_texts[STATEMENTS] = {
                           " FROM entries"
                           " WHERE rev > 0 AND set_name = ?"
                           " ORDER BY seq DESC LIMIT 1",
-    [SNAPSHOT_WRITE] =
-        "REPLACE INTO snapshot (one, seq, hash, version, data)"
-        " VALUES (1, ?, ?, ?, ?)",
+    [SNAPSHOT_WRITE] = "REPLACE INTO snapshot VALUES (1, ?, ?, ?, ?)",
     [SNAPSHOT_READ] = "SELECT seq, hash, version, data FROM snapshot",
     [CLEAN_READ] = "SELECT clean FROM stop",
     [CLEAN_WRITE] = "REPLACE INTO stop (one, clean) VALUES (1, ?)",
