@@ -34,6 +34,11 @@
 #define SIGNALLED_MAX 512
 #define WATCHED_MAX 64
 #define ROUND_MS 50
+#define QUIET_ROUNDS 8
+
+static uint64_t least(uint64_t a, uint64_t b) {
+    return a < b ? a : b;
+}
 
 static bool find_device(const agent_ctx_t *ctx, holders_target_t *ret_target) {
     fleet_text_t link;
@@ -113,6 +118,7 @@ static void fs_start(const agent_ctx_t *ctx, agent_result_t *result) {
 typedef struct signalled {
     pid_t pid;
     uint64_t start_ticks;
+    patience_t term; // from its SIGTERM to its SIGKILL
     bool killed;
 } signalled_t;
 
@@ -121,8 +127,8 @@ typedef struct effort {
     const agent_ctx_t *ctx;
     holders_target_t target;
     patience_t limit;
-    patience_t term;  // until SIGTERM becomes SIGKILL
     patience_t quiet; // how long to go on without anybody to signal
+    uint32_t quiet_rounds;
     holders_t *holders;
     uint32_t signalled_n;
     signalled_t signalled[SIGNALLED_MAX];
@@ -149,11 +155,29 @@ static signalled_t *remember(effort_t *effort, const holder_t *holder) {
     return NULL;
 }
 
+// Sends what is due: SIGTERM to whom is new, SIGKILL when its time is over.
+static void send_due(effort_t *effort, const holder_t *holder, int fd) {
+    signalled_t *one = remember(effort, holder);
+    if (!one && effort->signalled_n < SIGNALLED_MAX) {
+        one = &effort->signalled[effort->signalled_n++];
+        *one = (signalled_t){
+            .pid = holder->pid,
+            .start_ticks = holder->start_ticks,
+            .term = patience_of_ms(effort->ctx->resource->filesystem.term_ms)};
+        if (pidfd_send_signal(fd, SIGTERM, NULL, 0) == 0) {
+            did(effort, "SIGTERM", holder);
+        }
+    } else if (one && !one->killed && patience_left_ms(&one->term) == 0) {
+        one->killed = true;
+        if (pidfd_send_signal(fd, SIGKILL, NULL, 0) == 0) {
+            did(effort, "SIGKILL", holder);
+        }
+    }
+}
+
 // The pidfd is opened first and the hold looked at again after that: whoever is
 // signalled is the process that was seen, and it still holds.
 static void signal_holder(effort_t *effort, const holder_t *holder) {
-    signalled_t *before = remember(effort, holder);
-    bool kill_it = patience_left_ms(&effort->term) == 0;
     int fd = pidfd_open(holder->pid, 0);
     if (fd < 0) {
         return;
@@ -162,19 +186,7 @@ static void signal_holder(effort_t *effort, const holder_t *holder) {
         close(fd);
         return;
     }
-    if (!before || (kill_it && !before->killed)) {
-        if (pidfd_send_signal(fd, kill_it ? SIGKILL : SIGTERM, NULL, 0) == 0) {
-            did(effort, kill_it ? "SIGKILL" : "SIGTERM", holder);
-        }
-        if (!before && effort->signalled_n < SIGNALLED_MAX) {
-            before = &effort->signalled[effort->signalled_n++];
-            before->pid = holder->pid;
-            before->start_ticks = holder->start_ticks;
-        }
-        if (before) {
-            before->killed = kill_it;
-        }
-    }
+    send_due(effort, holder, fd);
     if (effort->watched_n < WATCHED_MAX) {
         effort->watched[effort->watched_n++] =
             (struct pollfd){.fd = fd, .events = POLLIN};
@@ -183,13 +195,17 @@ static void signal_holder(effort_t *effort, const holder_t *holder) {
     }
 }
 
-static void say_waiting(const effort_t *effort, const holder_t *first,
-                        uint32_t n) {
+static uint64_t term_left_ms(effort_t *effort, const holder_t *holder) {
+    const signalled_t *one = remember(effort, holder);
+    return one && !one->killed ? patience_left_ms(&one->term) : 0;
+}
+
+static void say_waiting(effort_t *effort, const holder_t *first, uint32_t n) {
     char more[32] = "";
     if (n > 1) {
         snprintf(more, sizeof(more), " and %u more", n - 1);
     }
-    uint64_t term_ms = patience_left_ms(&effort->term);
+    uint64_t term_ms = term_left_ms(effort, first);
     if (term_ms > 0) {
         agent_say(effort->ctx, "waiting for pid %d (%s)%s; KILL in %llu.%llu s",
                   first->pid, first->name, more,
@@ -202,38 +218,34 @@ static void say_waiting(const effort_t *effort, const holder_t *first,
 }
 
 // Signals everybody who can be; returns how many that are.
-static uint32_t signal_holders(effort_t *effort) {
+static uint32_t signal_holders(effort_t *effort, uint64_t *ret_term_ms) {
     uint32_t n = 0;
     const holder_t *first = NULL;
+    uint64_t term_ms = ROUND_MS;
     for (uint32_t i = 0; i < effort->holders->n; i++) {
         const holder_t *holder = &effort->holders->items[i];
         if (holder->kind != HOLDER_PROCESS || holder->spared) {
             continue;
         }
         signal_holder(effort, holder);
+        uint64_t left_ms = term_left_ms(effort, holder);
+        if (left_ms > 0) {
+            term_ms = least(term_ms, left_ms);
+        }
         first = first ? first : holder;
         n++;
     }
     if (first) {
         say_waiting(effort, first, n);
     }
+    *ret_term_ms = term_ms;
     return n;
 }
 
-static uint64_t least(uint64_t a, uint64_t b) {
-    return a < b ? a : b;
-}
-
 // Until somebody who was signalled is gone, or it is time for the next round.
-static void wait_for_exit(effort_t *effort) {
-    uint64_t ms = least(ROUND_MS, patience_left_ms(&effort->limit));
-    uint64_t term_ms = patience_left_ms(&effort->term);
-    if (term_ms > 0) {
-        ms = least(ms, term_ms);
-    }
-    if (effort->watched_n > 0) {
-        (void)poll(effort->watched, effort->watched_n, (int)ms);
-    }
+static void wait_for_exit(effort_t *effort, uint64_t ms) {
+    ms = least(ms, patience_left_ms(&effort->limit));
+    (void)poll(effort->watched, effort->watched_n, (int)ms);
     for (uint32_t i = 0; i < effort->watched_n; i++) {
         close(effort->watched[i].fd);
     }
@@ -249,30 +261,36 @@ static bool let_go(const effort_t *effort) {
     return loopdev_unclaimed(effort->target.path);
 }
 
+// Nobody to signal was found.  Threads may have a directory or descriptors of
+// their own, so the next look is a deep one; and the kernel lets go of the last
+// mount somewhat after its last user.  False when that has gone on for long
+// enough, in time and, on a machine that is slow just now, in looks.
+static bool wait_quietly(effort_t *effort, patience_t *nap) {
+    effort->quiet_rounds++;
+    patience_nap(nap);
+    return effort->quiet_rounds < QUIET_ROUNDS ||
+           patience_left_ms(&effort->quiet) > 0;
+}
+
 // The slow way: somebody is on it.
 static bool insist(effort_t *effort) {
-    bool deep = false;
+    uint64_t term_ms = effort->ctx->resource->filesystem.term_ms;
+    effort->quiet = patience_of_ms(term_ms);
     patience_t nap = effort->limit;
     while (!let_go(effort)) {
-        effort->holders->n = 0;
-        effort->holders->more = 0;
-        holders_find_processes(&effort->target, deep, effort->holders);
-        if (signal_holders(effort) > 0) {
-            wait_for_exit(effort);
-            effort->quiet =
-                patience_of_ms(effort->ctx->resource->filesystem.term_ms);
-            deep = false;
-        } else {
-            // Threads may have a directory or descriptors of their own.  And
-            // the kernel lets go of the last mount somewhat after its last
-            // user.
-            deep = true;
-            patience_nap(&nap);
-            if (patience_left_ms(&effort->quiet) == 0) {
-                return false;
-            }
-        }
         if (patience_left_ms(&effort->limit) == 0) {
+            return false;
+        }
+        *effort->holders = (holders_t){0};
+        holders_find_processes(&effort->target, effort->quiet_rounds > 0,
+                               effort->holders);
+        uint64_t round_ms = 0;
+        if (signal_holders(effort, &round_ms) > 0) {
+            wait_for_exit(effort, round_ms);
+            effort->quiet = patience_of_ms(term_ms);
+            effort->quiet_rounds = 0;
+            nap.nap_us = effort->limit.nap_us;
+        } else if (!wait_quietly(effort, &nap)) {
             return let_go(effort);
         }
     }
@@ -287,8 +305,10 @@ static void say_held(const effort_t *effort, agent_result_t *result) {
         holders_find_processes(&effort->target, true, holders);
     }
     holders_find_others(&effort->target, holders);
-    uint32_t in_use = holders->n;
-    mounts_find(&effort->target, holders);
+    mounts_find(&effort->target, false, holders);
+    if (holders->n == 0) {
+        mounts_find(&effort->target, true, holders);
+    }
     fleet_text_t who;
     holders_sum(holders, who, result->said);
     if (holders->n == 0) {
@@ -298,9 +318,6 @@ static void say_held(const effort_t *effort, agent_result_t *result) {
     }
     agent_fail(result, FLEET_HELD, "%s is held by %s%s",
                effort->ctx->resource->filesystem.mount, who, effort->did);
-    if (in_use == 0 && holders->n > 0) {
-        agent_say(effort->ctx, "only mounts are left: %s", who);
-    }
 }
 
 static bool is_root(const holders_target_t *target) {
@@ -333,8 +350,6 @@ static void fs_stop(const agent_ctx_t *ctx, agent_result_t *result) {
         return;
     }
     effort.limit = patience_of_ms(stop_limit_ms(ctx->resource));
-    effort.term = patience_of_ms(filesystem->term_ms);
-    effort.quiet = patience_of_ms(filesystem->term_ms);
     effort.holders = calloc(1, sizeof(*effort.holders));
     assert(effort.holders);
     if (insist(&effort)) {
@@ -380,28 +395,34 @@ static void fs_probe(const agent_ctx_t *ctx, agent_result_t *result) {
 
 // Readiness
 
-static bool kernel_knows(const agent_ctx_t *ctx, const char *type) {
+static bool is_registered(const char *type) {
     FILE *types = fopen("/proc/filesystems", "re");
-    bool knows = false;
+    bool found = false;
     char line[128];
-    while (types && !knows && fgets(line, sizeof(line), types)) {
-        char *name = strrchr(line, '\t');
+    while (types && !found && fgets(line, sizeof(line), types)) {
         line[strcspn(line, "\n")] = '\0';
-        knows = name && strcmp(name + 1, type) == 0;
+        const char *name = strrchr(line, '\t');
+        found = name && strcmp(name + 1, type) == 0;
     }
     if (types) {
         fclose(types);
     }
-    if (!knows) {
-        fleet_text_t modprobe;
-        FLEET_FORMAT(modprobe, "modprobe -q %s", type);
-        command_t command = {
-            .line = modprobe, .ctx = ctx, .cgroup = -1, .limit_ms = 5000};
-        command_end_t end = {0};
-        command_run(&command, &end);
-        knows = end.ok;
+    return found;
+}
+
+// Loads its module if need be, which then is not to be waited for during a
+// move.
+static bool kernel_knows(const agent_ctx_t *ctx, const char *type) {
+    if (is_registered(type)) {
+        return true;
     }
-    return knows;
+    fleet_text_t line;
+    FLEET_FORMAT(line, "modprobe -q %s", type);
+    command_t command = {
+        .line = line, .ctx = ctx, .cgroup = -1, .limit_ms = 5000};
+    command_end_t end = {0};
+    command_run(&command, &end);
+    return is_registered(type);
 }
 
 static void problem(agent_result_t *result, const char *text,

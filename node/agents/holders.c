@@ -93,13 +93,20 @@ static void say_link(int dir, const char *name, const char *what,
     fleet_text_format(ret_how, FLEET_TEXT_MAX + 1, "%s %s", what, path);
 }
 
+// ret_empty: it has no program, as a thread of the kernel, or shows nothing to
+// us; so the rest need not be asked.
 static bool links_hold(const holders_target_t *target, int dir,
-                       fleet_text_t ret_how) {
+                       fleet_text_t ret_how, bool *ret_empty) {
     static const char *const links[] = {"cwd", "root", "exe"};
     for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+        errno = 0;
         if (file_holds(target, dir, links[i])) {
             say_link(dir, links[i], links[i], ret_how);
             return true;
+        }
+        *ret_empty = errno != 0; // of the last, exe
+        if (errno == EACCES) {
+            break;
         }
     }
     return false;
@@ -175,9 +182,10 @@ static bool mappings_hold(const holders_target_t *target, int dir,
 
 static bool task_holds(const holders_target_t *target, int dir,
                        fleet_text_t ret_how) {
-    return links_hold(target, dir, ret_how) ||
-           descriptors_hold(target, dir, ret_how) ||
-           mappings_hold(target, dir, ret_how);
+    bool empty = false;
+    return links_hold(target, dir, ret_how, &empty) ||
+           (!empty && (descriptors_hold(target, dir, ret_how) ||
+                       mappings_hold(target, dir, ret_how)));
 }
 
 static bool threads_hold(const holders_target_t *target, int dir,

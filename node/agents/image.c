@@ -97,7 +97,7 @@ static void say_held(const loopdev_t *device, agent_result_t *result) {
         target.raw = true;
         mounts_learn(&target);
         holders_find_processes(&target, false, holders);
-        mounts_find(&target, holders);
+        mounts_find(&target, true, holders);
         holders_find_others(&target, holders);
     }
     fleet_text_t who;

@@ -313,7 +313,7 @@ static bool stands_on(struct libmnt_table *table, struct libmnt_fs *fs,
     return stands;
 }
 
-static void name_mounts(struct libmnt_table *table, pid_t pid,
+static void name_mounts(struct libmnt_table *table, pid_t pid, bool own,
                         const holders_target_t *target, holders_t *holders) {
     struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
     assert(iter);
@@ -324,10 +324,10 @@ static void name_mounts(struct libmnt_table *table, pid_t pid,
     }
     while (mnt_table_next_fs(table, iter, &fs) == 0) {
         holder_t holder = {.kind = HOLDER_MOUNT, .pid = pid};
-        if (is_of(target, fs)) {
+        if (own && is_of(target, fs)) {
             FLEET_FORMAT(holder.how, "mount %s%s", mnt_fs_get_target(fs),
                          where);
-        } else if (stands_on(table, fs, target)) {
+        } else if (!own && stands_on(table, fs, target)) {
             FLEET_FORMAT(holder.how, "another mount on it, %s (%s)%s",
                          mnt_fs_get_target(fs), mnt_fs_get_fstype(fs), where);
         } else {
@@ -338,18 +338,18 @@ static void name_mounts(struct libmnt_table *table, pid_t pid,
     mnt_free_iter(iter);
 }
 
-void mounts_find(const holders_target_t *target, holders_t *holders) {
+void mounts_find(const holders_target_t *target, bool own, holders_t *holders) {
     int proc = open_proc();
     struct libmnt_table *table = read_table(proc, "self");
     if (table) {
-        name_mounts(table, 0, target, holders);
+        name_mounts(table, 0, own, target, holders);
         mnt_unref_table(table);
     }
     places_t places = find_places(proc);
     for (uint32_t i = 0; i < places.n; i++) {
         table = read_place(proc, &places.items[i]);
         if (table) {
-            name_mounts(table, places.items[i].pid, target, holders);
+            name_mounts(table, places.items[i].pid, own, target, holders);
             mnt_unref_table(table);
         }
     }

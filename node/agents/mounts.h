@@ -32,9 +32,9 @@ void mounts_clear(const holders_target_t *target);
 // The same in the other namespaces, by entering them in a child.
 void mounts_clear_elsewhere(const holders_target_t *target);
 
-// Names the mounts that are left in any of the namespaces, and mounts of other
-// file systems that stand on them.
-void mounts_find(const holders_target_t *target, holders_t *holders);
+// Names the mounts that keep it: those of other file systems that stand on it,
+// or, with `own`, its own that are left, in any of the namespaces.
+void mounts_find(const holders_target_t *target, bool own, holders_t *holders);
 
 // Mounts it here.  False, with libmount's words.
 bool mounts_mount(const char *device, const char *path, const char *type,

@@ -63,13 +63,42 @@ static inline void scene_shell(const char *format, ...) {
     assert_int_equal(status, 0);
 }
 
-// An image with an ext4 of 8 MiB, not yet labelled.
-static inline void scene_image(const char *name, fleet_text_t ret_path) {
-    scene_path(name, ret_path);
+// An image with an ext4 of 8 MiB, not yet labelled.  It is made once, and
+// copied.
+#define SCENE_IMAGE_SIZE (10 << 20)
+static uint8_t scene_template[SCENE_IMAGE_SIZE];
+
+static inline void scene_make_template(void) {
+    fleet_text_t path;
+    scene_path("template", path);
     scene_shell(
-        "rm -f %s; truncate -s 10M %s && "
-        "mke2fs -q -F -t ext4 -E offset=%d,lazy_itable_init=0 %s 8M",
-        ret_path, ret_path, SCENE_FS_OFFSET, ret_path);
+        "truncate -s %d %s && mke2fs -q -F -t ext4 "
+        "-E offset=%d,lazy_itable_init=0 %s 8M",
+        SCENE_IMAGE_SIZE, path, SCENE_FS_OFFSET, path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    assert_int_equal(read(fd, scene_template, SCENE_IMAGE_SIZE),
+                     SCENE_IMAGE_SIZE);
+    close(fd);
+    unlink(path);
+}
+
+static inline void scene_image(const char *name, fleet_text_t ret_path) {
+    static const uint8_t zero[4096];
+    if (scene_template[SCENE_FS_OFFSET + 0x438] == 0) { // no superblock
+        scene_make_template();
+    }
+    scene_path(name, ret_path);
+    unlink(ret_path);
+    int fd = open(ret_path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    assert_int_equal(ftruncate(fd, SCENE_IMAGE_SIZE), 0);
+    for (size_t at = 0; at < SCENE_IMAGE_SIZE; at += sizeof(zero)) {
+        if (memcmp(scene_template + at, zero, sizeof(zero)) != 0) {
+            assert_int_equal(
+                pwrite(fd, scene_template + at, sizeof(zero), (off_t)at),
+                sizeof(zero));
+        }
+    }
+    close(fd);
 }
 
 // One node with a set "www": a disk group and a file system on it.
