@@ -135,6 +135,9 @@ static int64_t wall_us(void) {
 // What can only be said once everything was read.
 static fleet_err_t check_end(replay_t *replay) {
     shell_t *shell = replay->shell;
+    if (replay->err != FLEET_OK) {
+        return replay->err;
+    }
     if (replay->snapshot.seq > replay->seq) {
         stop(replay, "is missing: a snapshot says that there was one",
              replay->snapshot.seq);
