@@ -22,7 +22,7 @@ def start_client(address):
     pid = hosts.need_pid("client")
     reader = subprocess.Popen(
         [
-            *hosts.nsenter_words("client", pid),
+            *hosts.enter_words(pid),
             "/usr/bin/python3", "/usr/lib/fleet-demo/poll", address, "5",
         ],
         stdin=subprocess.DEVNULL,
@@ -38,7 +38,7 @@ def move(address):
     """The move itself, as an operator types it, with its own words on our screen."""
     pid = hosts.need_pid("client")
     done = subprocess.run(
-        [*hosts.nsenter_words("client", pid), "/usr/bin/fleet", "move", "www", TARGET,
+        [*hosts.enter_words(pid), "/usr/bin/fleet", "move", "www", TARGET,
          "--reason", "to show it"],
         env=hosts.environment("client") | {"FLEET_CONFIG": "/etc/fleet/operator.yaml"},
         check=False,
