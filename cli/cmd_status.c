@@ -3,7 +3,6 @@
 // The status screens: what is wrong first, then who owns what.  Three nodes fit
 // a screen; at three hundred there are counts, and only what is not as wanted.
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,12 +33,11 @@ static bool set_is_well(const fleet_set_row_t *set) {
 
 // What needs attention is said in capitals; nothing is said by colour alone.
 static void state_word(const char *word, bool well, char text[40]) {
-    size_t i = 0;
-
-    for (; word[i] != '\0' && i < 39; i++) {
-        text[i] = well ? word[i] : (char)toupper((unsigned char)word[i]);
+    if (well) {
+        snprintf(text, 40, "%s", word);
+    } else {
+        screen_upper(word, text, 40);
     }
-    text[i] = '\0';
 }
 
 static bool is_calm(fleet_set_state_t state) {

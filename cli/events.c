@@ -2,7 +2,6 @@
 
 #include "cli/events.h"
 
-#include <ctype.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -35,15 +34,6 @@ bool events_decode(const fleet_parcel_t *row, fleet_message_t *ret_event,
     return true;
 }
 
-static void upper(const char *word, char text[40]) {
-    size_t i = 0;
-
-    for (; word[i] != '\0' && i < 39; i++) {
-        text[i] = (char)toupper((unsigned char)word[i]);
-    }
-    text[i] = '\0';
-}
-
 static void names_text(const fleet_name_item_t *items, uint32_t n, char *text,
                        size_t size) {
     size_t used = 0;
@@ -61,7 +51,8 @@ static void ended_text(const fleet_message_t *event,
     char outcome[40];
     char waited[32] = "";
 
-    upper(fleet_outcome_word(event->transfer_ended.outcome), outcome);
+    screen_upper(fleet_outcome_word(event->transfer_ended.outcome), outcome,
+                 sizeof(outcome));
     if (beside != NULL && beside->type == FLEET_MESSAGE_transfer &&
         beside->transfer.pause_us > 0) {
         fleet_duration_print(beside->transfer.pause_us, waited, sizeof(waited));
@@ -277,7 +268,7 @@ void events_print_transfer(FILE *out, const fleet_transfer_t *t) {
         snprintf(outcome, sizeof(outcome), "%s",
                  fleet_outcome_word(t->outcome));
     } else {
-        upper(fleet_outcome_word(t->outcome), outcome);
+        screen_upper(fleet_outcome_word(t->outcome), outcome, sizeof(outcome));
     }
     fprintf(out, "%s  t%-6" PRIu64 " %-8s %-8s  %s%s%s", time, t->transfer,
             t->set, outcome, t->from,

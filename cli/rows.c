@@ -48,7 +48,8 @@ void rows_keep(row_list_t *list, const fleet_message_t *message) {
 
     if (list->n == list->max) {
         list->max = list->max * 2 + 16;
-        list->items = realloc(list->items, list->max * sizeof(*list->items));
+        list->items =
+            realloc(list->items, list->max * sizeof(fleet_message_t *));
         assert(list->items != NULL);
     }
     assert(copy != NULL);
@@ -135,7 +136,7 @@ static int by_gravity(const void *a, const void *b) {
 static void list_sort(row_list_t *list,
                       int (*order)(const void *, const void *)) {
     if (list->n > 1) {
-        qsort(list->items, list->n, sizeof(*list->items), order);
+        qsort(list->items, list->n, sizeof(fleet_message_t *), order);
     }
 }
 

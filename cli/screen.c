@@ -164,3 +164,13 @@ void screen_age(uint64_t us, char *text, size_t size) {
         snprintf(text, size, "%" PRIu64 " d", hours / 24);
     }
 }
+
+void screen_upper(const char *word, char *text, size_t size) {
+    size_t i = 0;
+
+    for (; i + 1 < size && word[i] != '\0'; i++) {
+        text[i] = (char)(word[i] >= 'a' && word[i] <= 'z' ? word[i] - 'a' + 'A'
+                                                          : word[i]);
+    }
+    text[i] = '\0';
+}

@@ -30,4 +30,7 @@ void screen_print(const screen_t *screen, FILE *out, int width);
 // "41 m 3 s" is "41 m": how long something is so, short enough for a column.
 void screen_age(uint64_t us, char *text, size_t size);
 
+// A word in capitals, cut to size.
+void screen_upper(const char *word, char *text, size_t size);
+
 #endif

@@ -49,7 +49,7 @@ static void set_bytes(void *socket, int option, const void *bytes,
 // What server and client sockets have in common.
 static void *socket_make(void *context, int type, fleet_text_t ret_why) {
     void *socket = zmq_socket(context, type);
-    int64_t frame_max = FLEET_FRAME_MAX;
+    int64_t frame_max = (int64_t)FLEET_FRAME_MAX;
 
     if (socket == NULL) {
         fleet_text_format(ret_why, sizeof(fleet_text_t),
