@@ -61,7 +61,13 @@ static void to_core(shell_t *shell, const sender_t *sender,
         input.facts = &def->facts;
         FLEET_COPY(input.set, def->set);
     }
+    char name[80];
+    if (sender->role == fleet_role_MONITOR) {
+        who(sender, sender->peer->fd, name);
+        shell->stepping = name;
+    }
     shell_step(shell, &input);
+    shell->stepping = NULL;
 }
 
 // The first message of a node.  Another site or protocol is turned away before

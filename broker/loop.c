@@ -18,13 +18,22 @@
 
 #define MESSAGES_MAX 256 // of one round; libzmq takes from each peer in turn
 #define KEYS_MAX 64
+#define STRANGERS_MAX 1024 // libzmq waits for them to be taken
 #define TICKS_MAX 64
 #define OUTBOX_MAX (16 * 1024 * 1024)
 #define SNAPSHOT_EVERY 10000
 #define STATUS_MS 60000
 #define IO_THREADS 1
 
-enum { POLL_ZAP, POLL_CONTROL, POLL_EVENTS, POLL_SIGNALS, POLL_FENCES };
+enum {
+    POLL_ZAP,
+    POLL_CONTROL,
+    POLL_EVENTS,
+    POLL_AT_CONTROL,
+    POLL_AT_EVENTS,
+    POLL_SIGNALS,
+    POLL_FENCES
+};
 
 typedef struct loop {
     shell_t *shell;
@@ -53,6 +62,14 @@ static void on_refusal(void *context, const char *address, const char *why,
     if (strncmp(address, "::ffff:", 7) == 0) {
         address += 7; // an IPv4 peer of an IPv6 socket
     }
+    broker_log_limited(&shell->limits, shell->now_ms, address, why, text);
+}
+
+static void on_stranger(void *context, const char *address,
+                        const char *endpoint, const char *why) {
+    shell_t *shell = context;
+    fleet_text_t text;
+    FLEET_FORMAT(text, "gave up in the handshake at %s", endpoint);
     broker_log_limited(&shell->limits, shell->now_ms, address, why, text);
 }
 
@@ -135,6 +152,10 @@ static void wait_for(loop_t *loop) {
         [POLL_ZAP] = {.socket = zap_socket(shell->zap), .events = ZMQ_POLLIN},
         [POLL_CONTROL] = {.socket = shell->control, .events = ZMQ_POLLIN},
         [POLL_EVENTS] = {.socket = shell->events, .events = ZMQ_POLLIN},
+        [POLL_AT_CONTROL] = {.socket = strangers_socket(shell->at_control),
+                             .events = ZMQ_POLLIN},
+        [POLL_AT_EVENTS] = {.socket = strangers_socket(shell->at_events),
+                            .events = ZMQ_POLLIN},
         [POLL_SIGNALS] = {.fd = loop->signals, .events = ZMQ_POLLIN},
     };
     uint32_t fences_n = fence_polls(shell->fence, fences);
@@ -164,6 +185,8 @@ static void take_inputs(loop_t *loop) {
     shell_t *shell = loop->shell;
     take_signals(loop);
     zap_serve(shell->zap, KEYS_MAX);
+    strangers_take(shell->at_control, STRANGERS_MAX);
+    strangers_take(shell->at_events, STRANGERS_MAX);
     take_fences(shell);
     for (int i = 0; i < MESSAGES_MAX && shell_take_subscriber(shell); i++) {
     }
@@ -257,15 +280,26 @@ static fleet_err_t open_doors(shell_t *shell, fleet_text_t ret_why) {
     }
     shell->events = fleet_bus_xpub(shell->context, shell->settings.events,
                                    &shell->pair, ret_why);
-    if (shell->events == NULL) {
+    shell->control =
+        shell->events == NULL
+            ? NULL
+            : fleet_bus_router(shell->context, shell->settings.control,
+                               &shell->pair, ret_why);
+    if (shell->control == NULL) {
         return FLEET_STORE_FAILED;
     }
-    shell->control = fleet_bus_router(shell->context, shell->settings.control,
-                                      &shell->pair, ret_why);
-    return shell->control != NULL ? FLEET_OK : FLEET_STORE_FAILED;
+    shell->at_control = strangers_new(shell->context, shell->control, "control",
+                                      on_stranger, shell, ret_why);
+    shell->at_events = strangers_new(shell->context, shell->events, "events",
+                                     on_stranger, shell, ret_why);
+    return shell->at_control != NULL && shell->at_events != NULL
+               ? FLEET_OK
+               : FLEET_STORE_FAILED;
 }
 
 static void close_doors(shell_t *shell) {
+    strangers_destroy(&shell->at_control);
+    strangers_destroy(&shell->at_events);
     if (shell->control != NULL) {
         zmq_close(shell->control);
     }

@@ -62,6 +62,7 @@ static void put_item(outbox_t *outbox, outbox_item_t *item,
         item->type = message->type;
         item->message_size = spec->size;
     }
+    assert(frames != NULL || item->frames_n == 0);
     for (size_t i = 0; i < item->frames_n; i++) {
         item->sizes[i] = frames[i].size;
     }

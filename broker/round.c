@@ -205,7 +205,12 @@ static void gather(shell_t *shell, const broker_effect_t *effect) {
         mark_changed(shell, effect->name);
         break;
     case BROKER_OUT_NOTE:
-        outbox_note(shell->outbox, effect->text);
+        if (shell->stepping != NULL) {
+            broker_log_limited(&shell->limits, shell->now_ms, shell->stepping,
+                               "not-permitted", effect->text);
+        } else {
+            outbox_note(shell->outbox, effect->text);
+        }
         break;
     }
 }

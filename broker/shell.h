@@ -24,6 +24,7 @@
 #include "broker/outbox.h"
 #include "broker/peers.h"
 #include "broker/store.h"
+#include "broker/strangers.h"
 #include "broker/view.h"
 #include "broker/zap.h"
 #include "proto/setdef.h"
@@ -61,6 +62,8 @@ typedef struct shell {
     void *control; // NULL while nobody can connect yet
     void *events;
     zap_t *zap;
+    strangers_t *at_control; // who fails before there is a key
+    strangers_t *at_events;
 
     int64_t now_us;     // boot-time clock, read once a round
     uint64_t now_ms;    // the same
@@ -73,6 +76,8 @@ typedef struct shell {
     const fleet_apply_t *applying; // during the step of an apply
     fleet_words_t diff;            // of that apply
     log_limits_t limits;
+    const char
+        *stepping;      // whom a step is for who may change nothing, else NULL
     uint64_t dropped;   // messages that could not be sent
     bool fences_untold; // a node is new: the core may not know of its fence
 } shell_t;
