@@ -222,8 +222,10 @@ void node_acquire_end(node_core_t *core, node_set_t *set,
         node_note(effects, "%s: all of it runs -> held %" PRIu64, set->name,
                   set->token);
         say_acquired(core, set, effects);
-    } else if (set->in_place) {
+    } else if (set->in_place && set->failure.err != FLEET_LOCK_FOREIGN) {
         // It was never let go: what runs is not taken down for what does not.
+        // A lock that says otherwise leaves only the ordinary rule: all of it
+        // goes (P9).
         set->broken = true;
         set->broken_err = set->failure.err;
         node_acquire_fail(core, set, set->token, false, set->failure.err,

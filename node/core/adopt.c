@@ -35,6 +35,9 @@ static void begin(node_set_t *set, node_effects_t *effects) {
     if (set->same_boot) {
         node_note(effects, "%s: token %" PRIu64 ", %s -> looked at", set->name,
                   set->token, fleet_phase_word(set->phase));
+        if (node_set_open(set)) {
+            set->there = all; // also if a release does not wait for the answers
+        }
         node_sequence_begin(set, NODE_MODE_ADOPT, all, effects);
         return;
     }
@@ -106,8 +109,6 @@ void node_adopt_end(node_core_t *core, node_set_t *set,
         set->missing = 0;
         return;
     }
-    // What was not found may still be there in part: a stop sees to all of it.
-    set->there = node_plan_all(&set->run);
     if (set->stop != NODE_WHY_NONE) {
         set->missing = 0;
         return;
