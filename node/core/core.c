@@ -176,12 +176,12 @@ static void least(uint64_t *deadline, uint64_t left_ms) {
     }
 }
 
-static uint64_t set_deadline(const node_set_t *set) {
+static uint64_t set_deadline(const node_core_t *core, const node_set_t *set) {
     uint64_t deadline = NODE_NEVER;
     if (node_set_open(set) && !set->lapsed && set->mode != NODE_MODE_ADOPT) {
         least(&deadline, set->lease_left_ms);
     }
-    if (set->watched && set->look.job == 0) {
+    if (node_look_waits(core, set)) {
         least(&deadline, set->look_left_ms);
     }
     if (set->stop_failed) {
@@ -210,7 +210,7 @@ uint64_t node_core_deadline(const node_core_t *core) {
     uint64_t deadline = node_session_deadline(core);
     for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
         if (core->sets[i].used) {
-            least(&deadline, set_deadline(&core->sets[i]));
+            least(&deadline, set_deadline(core, &core->sets[i]));
         }
     }
     return deadline;

@@ -89,10 +89,15 @@ static uint32_t looks_n(const node_core_t *core) {
     return n;
 }
 
+// Time alone will make it due: nothing else has to happen before.
+bool node_look_waits(const node_core_t *core, const node_set_t *set) {
+    return set->watched && set->look.job == 0 && node_session_is_open(core) &&
+           (set->look_left_ms != 0 || looks_n(core) < NODE_LOOKS_MAX);
+}
+
 void node_look_advance(node_core_t *core, node_set_t *set,
                        node_effects_t *effects) {
-    if (!set->watched || set->look.job != 0 || set->look_left_ms != 0 ||
-        !node_session_is_open(core) || looks_n(core) >= NODE_LOOKS_MAX) {
+    if (set->look_left_ms != 0 || !node_look_waits(core, set)) {
         return;
     }
     set->look_rev = set->newest.rev;

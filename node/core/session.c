@@ -144,7 +144,9 @@ uint64_t node_session_deadline(const node_core_t *core) {
         return NODE_NEVER;
     case NODE_SESSION_ASKED: {
         uint64_t left = session->hello_due ? 0 : session->resend_left_ms;
-        return session->lapsed || session->lease_left_ms > left
+        // Before the first session there is no lease that could lapse.
+        return session->lease_ms == 0 || session->lapsed ||
+                       session->lease_left_ms > left
                    ? left
                    : session->lease_left_ms;
     }

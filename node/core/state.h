@@ -372,6 +372,7 @@ void node_health_set(node_core_t *core, node_set_t *set, uint32_t part, bool ok,
                      const char *text, node_effects_t *effects);
 void node_health_say(node_core_t *core, node_set_t *set, uint32_t part,
                      node_effects_t *effects);
+bool node_look_waits(const node_core_t *core, const node_set_t *set);
 void node_look_advance(node_core_t *core, node_set_t *set,
                        node_effects_t *effects);
 void node_look_result(node_core_t *core, node_set_t *set,
