@@ -6,6 +6,7 @@
 
 #include "node/agents/connections.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/inet_diag.h>
@@ -17,9 +18,11 @@
 #define ALL_STATES UINT32_MAX
 #define ANSWER_SIZE 32768
 
-// One instruction, its condition, and the address.
-#define FILTER_MAX                                                             \
+// An instruction, its condition and the address; and the jump behind it.
+#define TEST_MAX                                                               \
     (sizeof(struct inet_diag_bc_op) + sizeof(struct inet_diag_hostcond) + 16)
+#define JUMP sizeof(struct inet_diag_bc_op)
+#define FILTER_MAX (CONNECTIONS_IPS_MAX * (TEST_MAX + JUMP))
 
 typedef struct killer {
     struct mnl_socket *socket; // for SOCK_DESTROY; the dump has its own
@@ -72,44 +75,65 @@ static int on_socket(const struct nlmsghdr *message, void *data) {
     return MNL_CB_OK;
 }
 
-// "The local address is this one", in the kernel's byte code.  Returns its
+static size_t test_size(const net_ip_t *ip) {
+    return TEST_MAX - 16 + net_ip_size(ip);
+}
+
+// "The local address is one of these", in the kernel's byte code: to come to
+// the end exactly is yes, to jump four bytes behind it is no.  Returns its
 // size.
-static size_t write_filter(const net_ip_t *ip, uint8_t filter[FILTER_MAX]) {
-    struct inet_diag_hostcond cond = {.family = ip->family,
-                                      .prefix_len =
-                                          (uint8_t)(8 * net_ip_size(ip)),
-                                      .port = -1};
-    size_t head = sizeof(struct inet_diag_bc_op);
-    size_t size = head + sizeof cond + net_ip_size(ip);
-    // A match goes to the end, which is "yes"; a mismatch behind the end.
-    struct inet_diag_bc_op op = {.code = INET_DIAG_BC_S_COND,
-                                 .yes = (unsigned char)size,
-                                 .no = (unsigned short)(size + 4)};
-    memcpy(filter, &op, head);
-    memcpy(filter + head, &cond, sizeof cond);
-    memcpy(filter + head + sizeof cond, ip->bytes, net_ip_size(ip));
+static size_t write_filter(const net_ip_t *ips, uint32_t ips_n,
+                           uint8_t filter[FILTER_MAX]) {
+    size_t size = 0;
+    size_t all = 0;
+    for (uint32_t i = 0; i < ips_n; i++) {
+        all += test_size(&ips[i]) + (i + 1 < ips_n ? JUMP : 0);
+    }
+    for (uint32_t i = 0; i < ips_n; i++) {
+        size_t test = test_size(&ips[i]);
+        // A mismatch goes over the jump, to the next test.
+        struct inet_diag_bc_op op = {.code = INET_DIAG_BC_S_COND,
+                                     .yes = (unsigned char)test,
+                                     .no = (unsigned short)(test + JUMP)};
+        struct inet_diag_hostcond cond = {
+            .family = ips[i].family,
+            .prefix_len = (uint8_t)(8 * net_ip_size(&ips[i])),
+            .port = -1};
+        memcpy(filter + size, &op, sizeof op);
+        memcpy(filter + size + sizeof op, &cond, sizeof cond);
+        memcpy(filter + size + sizeof op + sizeof cond, ips[i].bytes,
+               net_ip_size(&ips[i]));
+        size += test;
+        if (i + 1 < ips_n) {
+            struct inet_diag_bc_op jump = {.code = INET_DIAG_BC_JMP,
+                                           .yes = JUMP,
+                                           .no = (unsigned short)(all - size)};
+            memcpy(filter + size, &jump, sizeof jump);
+            size += sizeof jump;
+        }
+    }
     return size;
 }
 
-// `socket_family`: AF_INET sockets or AF_INET6 ones; the latter may bear an
-// IPv4 address, which the kernel's filter matches inside the mapped form.
-static int destroy_family(struct mnl_socket *dump, killer_t *killer,
-                          uint8_t socket_family, const net_ip_t *ip) {
-    _Alignas(struct nlmsghdr) char bytes[512] = {0};
+// The kernel walks its whole hash of connections for each request, which takes
+// milliseconds however few there are.  The older form of the request asks for
+// both families, and so for all addresses, in one walk.  An IPv4 address is
+// found on an IPv6 socket too: the filter matches it inside the mapped form.
+static int destroy(struct mnl_socket *dump, killer_t *killer,
+                   const net_ip_t *ips, uint32_t ips_n) {
+    _Alignas(struct nlmsghdr) char bytes[FILTER_MAX + 256] = {0};
+    uint8_t filter[FILTER_MAX];
     uint32_t seq = ++killer->seq;
     struct nlmsghdr *header = mnl_nlmsg_put_header(bytes);
-    header->nlmsg_type = SOCK_DIAG_BY_FAMILY;
+    header->nlmsg_type = TCPDIAG_GETSOCK;
     header->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
     header->nlmsg_seq = seq;
-    struct inet_diag_req_v2 *request =
+    struct inet_diag_req *request =
         mnl_nlmsg_put_extra_header(header, sizeof *request);
-    request->sdiag_family = socket_family;
-    request->sdiag_protocol = IPPROTO_TCP;
+    request->idiag_family = AF_INET;
     request->idiag_states = ALL_STATES;
-
-    uint8_t filter[FILTER_MAX];
-    size_t size = write_filter(ip, filter);
-    mnl_attr_put(header, INET_DIAG_REQ_BYTECODE, size, filter);
+    mnl_attr_put(header, INET_DIAG_REQ_BYTECODE,
+                 write_filter(ips, ips_n, filter), filter);
 
     if (mnl_socket_sendto(dump, header, header->nlmsg_len) < 0) {
         return errno;
@@ -148,6 +172,11 @@ static struct mnl_socket *open_diag(void) {
 
 int connections_destroy(const net_ip_t *ips, uint32_t ips_n, uint32_t *ret_n) {
     int err = 0;
+    assert(ips_n <= CONNECTIONS_IPS_MAX);
+    if (ips_n == 0) {
+        *ret_n = 0;
+        return 0;
+    }
     struct mnl_socket *dump = open_diag();
     if (dump == NULL) {
         return errno;
@@ -158,16 +187,7 @@ int connections_destroy(const net_ip_t *ips, uint32_t ips_n, uint32_t *ret_n) {
         mnl_socket_close(dump);
         return err;
     }
-    for (uint32_t i = 0; i < ips_n && err == 0; i++) {
-        if (ips[i].family == AF_INET) {
-            err = destroy_family(dump, &killer, AF_INET, &ips[i]);
-        }
-        if (err == 0) {
-            err = destroy_family(dump, &killer, AF_INET6, &ips[i]);
-            // No socket can be IPv6 where the kernel has none.
-            err = err == ENOENT ? 0 : err;
-        }
-    }
+    err = destroy(dump, &killer, ips, ips_n);
     mnl_socket_close(dump);
     mnl_socket_close(killer.socket);
     if (err == 0) {

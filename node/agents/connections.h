@@ -9,6 +9,8 @@
 
 #include "node/netlink.h"
 
+#define CONNECTIONS_IPS_MAX 40
+
 // Ends every TCP socket whose local address is one of these, in whatever state:
 // its owner sees ECONNABORTED, and its peer a reset, provided that the address
 // can still send.  IPv4 addresses are found on IPv6 sockets too.  0, or the

@@ -20,7 +20,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "node/agents/detach.h"
 #include "proto/text.h"
 
 #define PREFIX "fl-"
@@ -331,7 +330,7 @@ int interface_hush(net_t *net, const net_link_t *link) {
 
 // -------------------------------------------------------------------- give
 
-static void remove_gone(void) {
+void interface_sweep(void) {
     net_t *net = net_open();
     net_link_t *links = NULL;
     uint32_t n = 0;
@@ -361,10 +360,6 @@ static int give_macvlan(net_t *net, const net_link_t *link) {
     int err = net_link_set_alias(net, link->index, "");
     if (err == 0) {
         err = net_link_rename(net, link->index, name);
-    }
-    if (err == 0 && detach(&err)) {
-        remove_gone();
-        _exit(0);
     }
     // Whatever went wrong: slower, but gone.
     return err == 0 ? 0 : interface_remove(net, link);

@@ -33,10 +33,13 @@ int interface_dress(net_t *net, const net_link_t *link, const net_mac_t *mac);
 // addresses stay.  0 or errno.
 int interface_hush(net_t *net, const net_link_t *link);
 
-// Takes the mark off, after interface_hush: a macvlan is removed, which costs
-// the kernel some 20 ms and is done by nobody's process later, a borrowed one
-// is as it was before.  0 or errno.
+// Takes the mark off, after interface_hush.  A borrowed one is then as it was
+// before.  A macvlan no longer has the set's name, and waits for
+// interface_sweep: removing it costs the kernel some 20 ms.  0 or errno.
 int interface_give(net_t *net, const net_link_t *link);
+
+// Removes every macvlan that was given.
+void interface_sweep(void);
 
 // Removes it at once.  0 or errno; for a macvlan only.
 int interface_remove(net_t *net, const net_link_t *link);

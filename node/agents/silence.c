@@ -14,8 +14,8 @@
 
 #include "node/agents/silence.h"
 
-#include <errno.h>
 #include <inttypes.h>
+#include <net/if.h>
 #include <nftables/libnftables.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -170,36 +170,65 @@ bool silence_lease(const char *interface, const net_ip_t *ips, uint32_t ips_n,
     return run(&script, ret_why);
 }
 
-static void end_chain(const char *direction, const char *interface) {
+// An element that may be there or not is added first, so that removing it
+// cannot fail; likewise a chain.
+static void remove_elements(script_t *script, const net_ip_t *ips,
+                            uint32_t ips_n) {
+    for (uint32_t i = 0; i < ips_n; i++) {
+        fleet_id_t ip;
+        net_ip_print(&ips[i], ip);
+        add(script, "add element %s { %s }\n", held_set(&ips[i]), ip);
+        remove_element(script, held_set(&ips[i]), ip);
+        add_timed(script, lease_set(&ips[i]), ip, 1000);
+        remove_element(script, lease_set(&ips[i]), ip);
+    }
+}
+
+static void remove_interface(script_t *script, const char *interface) {
+    quoted_t quoted;
+    quote(interface, quoted);
+    add_timed(script, "netdev fleet lease", quoted, 1000);
+    remove_element(script, "netdev fleet lease", quoted);
+}
+
+static void remove_chain(script_t *script, const char *direction,
+                         const char *interface) {
+    add(script, "flush chain netdev fleet %s-%s\n", direction, interface);
+    add(script, "delete chain netdev fleet %s-%s\n", direction, interface);
+}
+
+// Where the interface is gone, a chain can neither be added first nor, with
+// older kernels, be there.
+static bool end_without_interface(const char *interface, const net_ip_t *ips,
+                                  uint32_t ips_n, fleet_text_t ret_why) {
+    static const char *const directions[] = {"in", "out"};
     script_t script = {.n = 0};
-    fleet_text_t ignored;
-    add(&script, "flush chain netdev fleet %s-%s\n", direction, interface);
-    add(&script, "delete chain netdev fleet %s-%s\n", direction, interface);
-    // It fails if the chain is gone with its interface, as old kernels do it.
-    (void)run(&script, ignored);
+    if (is_there("table netdev fleet")) {
+        for (size_t i = 0; i < 2; i++) {
+            script_t one = {.n = 0};
+            fleet_text_t ignored;
+            remove_chain(&one, directions[i], interface);
+            (void)run(&one, ignored);
+        }
+        remove_interface(&script, interface);
+    }
+    if (is_there("table inet fleet")) {
+        remove_elements(&script, ips, ips_n);
+    }
+    return script.n == 0 || run(&script, ret_why);
 }
 
 bool silence_end(const char *interface, const net_ip_t *ips, uint32_t ips_n,
                  fleet_text_t ret_why) {
     script_t script = {.n = 0};
-    // Added first, so that removing it cannot fail.
-    if (is_there("table netdev fleet")) {
-        quoted_t quoted;
-        quote(interface, quoted);
-        end_chain("in", interface);
-        end_chain("out", interface);
-        add_timed(&script, "netdev fleet lease", quoted, 1000);
-        remove_element(&script, "netdev fleet lease", quoted);
+    if (if_nametoindex(interface) == 0) {
+        return end_without_interface(interface, ips, ips_n, ret_why);
     }
-    if (is_there("table inet fleet")) {
-        for (uint32_t i = 0; i < ips_n; i++) {
-            fleet_id_t ip;
-            net_ip_print(&ips[i], ip);
-            add(&script, "add element %s { %s }\n", held_set(&ips[i]), ip);
-            remove_element(&script, held_set(&ips[i]), ip);
-            add_timed(&script, lease_set(&ips[i]), ip, 1000);
-            remove_element(&script, lease_set(&ips[i]), ip);
-        }
-    }
-    return script.n == 0 || run(&script, ret_why);
+    add_interface(&script, interface);
+    add_inet_table(&script);
+    remove_chain(&script, "in", interface);
+    remove_chain(&script, "out", interface);
+    remove_interface(&script, interface);
+    remove_elements(&script, ips, ips_n);
+    return run(&script, ret_why);
 }
