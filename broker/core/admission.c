@@ -366,14 +366,15 @@ fleet_evidence_t evidence_now(const broker_core_t *core, uint32_t node,
     bool down = n->state == fleet_node_state_DOWN;
     if (lapse_counts(core, node)) {
         return fleet_evidence_LAPSED;
-    } else if (blocked) {
-        return fleet_evidence_PREEMPTED;
-    } else if (down && n->how == fleet_down_how_FENCED) {
-        return fleet_evidence_FENCED;
-    } else if (down && n->how == fleet_down_how_ATTESTED) {
-        return fleet_evidence_ATTESTED;
     }
-    return fleet_evidence_NONE;
+    if (blocked) {
+        return fleet_evidence_PREEMPTED;
+    }
+    if (down && n->how == fleet_down_how_FENCED) {
+        return fleet_evidence_FENCED;
+    }
+    return down && n->how == fleet_down_how_ATTESTED ? fleet_evidence_ATTESTED
+                                                     : fleet_evidence_NONE;
 }
 
 // An owner that renews, or whose lease is not over yet.

@@ -5,7 +5,7 @@
 
 #include "broker/core/state.h"
 
-// ---------------------------------------------------------------- the block
+// ------------------------------------------------------------------- the block
 
 static size_t place(size_t *end, size_t count, size_t size) {
     size_t at = (*end + 15) & ~(size_t)15;
@@ -121,7 +121,7 @@ fleet_err_t broker_core_restore(broker_core_t *core, const void *durable,
     return FLEET_OK;
 }
 
-// ------------------------------------------------------------------- the time
+// -------------------------------------------------------------------- the time
 
 static void run_down(uint32_t *timers, uint32_t n, uint32_t ms) {
     for (uint32_t i = 0; i < n; i++) {
@@ -229,7 +229,7 @@ uint64_t broker_core_deadline(const broker_core_t *core) {
     return found == NEVER ? UINT64_MAX : found;
 }
 
-// ------------------------------------------------------------------- the step
+// -------------------------------------------------------------------- the step
 
 static void start(step_t *step) {
     broker_core_t *core = step->core;
@@ -315,7 +315,7 @@ void broker_core_step(broker_core_t *core, const broker_input_t *input,
     assert(effects->n <= BROKER_EFFECTS_MAX);
 }
 
-// ------------------------------------------------------------- the invariants
+// -------------------------------------------------------------- the invariants
 
 static void check_transfer(const broker_core_t *core, const broker_set_t *s) {
     const broker_transfer_t *t = &s->transfer;

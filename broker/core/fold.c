@@ -414,38 +414,44 @@ static fleet_err_t fold_set(broker_core_t *core, const fleet_message_t *event) {
         return FLEET_BAD_MESSAGE;
     }
     broker_set_t *s = set_of(core, set);
-    const fleet_message_type_t type = event->type;
-    if (type == FLEET_MESSAGE_set_changed) {
+    switch ((uint32_t)event->type) {
+    case FLEET_MESSAGE_set_changed:
         return fold_changed(s, &event->set_changed);
-    } else if (type == FLEET_MESSAGE_set_removed) {
+    case FLEET_MESSAGE_set_removed:
         return fold_removed(s);
-    } else if (type == FLEET_MESSAGE_transfer_requested) {
+    case FLEET_MESSAGE_transfer_requested:
         return fold_requested(core, set, &event->transfer_requested);
-    } else if (type == FLEET_MESSAGE_cancel_requested) {
+    case FLEET_MESSAGE_cancel_requested:
         s->transfer.cancelled = s->transfer.id != 0;
-    } else if (type == FLEET_MESSAGE_set_released) {
+        return FLEET_OK;
+    case FLEET_MESSAGE_set_released:
         return fold_released(s, node, &event->set_released);
-    } else if (type == FLEET_MESSAGE_set_granted) {
+    case FLEET_MESSAGE_set_granted:
         return fold_granted(s, node, &event->set_granted);
-    } else if (type == FLEET_MESSAGE_set_acquired) {
+    case FLEET_MESSAGE_set_acquired:
         return fold_acquired(s, node, &event->set_acquired);
-    } else if (type == FLEET_MESSAGE_acquire_failed_event) {
+    case FLEET_MESSAGE_acquire_failed_event:
         return fold_acquire_failed(s, node, &event->acquire_failed_event);
-    } else if (type == FLEET_MESSAGE_transfer_ended) {
+    case FLEET_MESSAGE_transfer_ended:
         return fold_ended(core, s, &event->transfer_ended);
-    } else if (type == FLEET_MESSAGE_set_stuck) {
+    case FLEET_MESSAGE_set_stuck:
         fold_stuck(s, &event->set_stuck);
-    } else if (type == FLEET_MESSAGE_set_unstuck) {
+        return FLEET_OK;
+    case FLEET_MESSAGE_set_unstuck:
         unstick(s);
-    } else if (type == FLEET_MESSAGE_set_degraded) {
+        return FLEET_OK;
+    case FLEET_MESSAGE_set_degraded:
         fold_health(s, event->set_degraded.resource, false,
                     event->set_degraded.text);
-    } else if (type == FLEET_MESSAGE_set_recovered) {
+        return FLEET_OK;
+    case FLEET_MESSAGE_set_recovered:
         fold_health(s, event->set_recovered.resource, true, "");
-    } else if (type == FLEET_MESSAGE_debt_paid) {
+        return FLEET_OK;
+    case FLEET_MESSAGE_debt_paid:
         return pay(s, node);
+    default:
+        return FLEET_BAD_MESSAGE;
     }
-    return FLEET_OK;
 }
 
 // ----------------------------------------------------------------------- nodes
@@ -546,33 +552,43 @@ static fleet_err_t fold_revoked(broker_core_t *core,
 
 // ---------------------------------------------------------------------- events
 
+static fleet_err_t fold_reign(broker_core_t *core,
+                              const fleet_reign_began_t *event) {
+    broker_durable_t *durable = durable_of(core);
+    uint64_t full_ms = event->lease_ms + event->margin_ms;
+    if (event->head.term <= durable->term ||
+        event->head.term > FLEET_TERM_MAX) {
+        return FLEET_BAD_MESSAGE;
+    }
+    durable->term = event->head.term;
+    durable->longest_ms =
+        full_ms > durable->longest_ms ? full_ms : durable->longest_ms;
+    return FLEET_OK;
+}
+
 static fleet_err_t fold(broker_core_t *core, const fleet_message_t *event) {
-    const fleet_message_type_t type = event->type;
-    if (type == FLEET_MESSAGE_reign_began) {
-        broker_durable_t *durable = durable_of(core);
-        const fleet_reign_began_t *began = &event->reign_began;
-        uint64_t full_ms = began->lease_ms + began->margin_ms;
-        if (began->head.term <= durable->term) {
-            return FLEET_BAD_MESSAGE;
-        }
-        durable->term = began->head.term;
-        durable->longest_ms =
-            full_ms > durable->longest_ms ? full_ms : durable->longest_ms;
-        return FLEET_OK;
-    } else if (type == FLEET_MESSAGE_set_defined) {
+    switch ((uint32_t)event->type) {
+    case FLEET_MESSAGE_reign_began:
+        return fold_reign(core, &event->reign_began);
+    case FLEET_MESSAGE_set_defined:
         return fold_defined(core, &event->set_defined);
-    } else if (type == FLEET_MESSAGE_node_added) {
+    case FLEET_MESSAGE_node_added:
         return fold_added(core, event->event.head.node);
-    } else if (type == FLEET_MESSAGE_key_admitted) {
+    case FLEET_MESSAGE_node_online:
+    case FLEET_MESSAGE_node_lapsed:
+    case FLEET_MESSAGE_node_down:
+    case FLEET_MESSAGE_fence_requested:
+    case FLEET_MESSAGE_fence_failed:
+        return fold_node(core, event);
+    case FLEET_MESSAGE_stale_refused:
+        return FLEET_OK; // for the record
+    case FLEET_MESSAGE_key_admitted:
         return fold_admitted(core, &event->key_admitted);
-    } else if (type == FLEET_MESSAGE_key_revoked) {
+    case FLEET_MESSAGE_key_revoked:
         return fold_revoked(core, &event->key_revoked);
-    } else if (type == FLEET_MESSAGE_stale_refused) {
-        return FLEET_OK;
-    } else if (event->event.head.set[0] != '\0') {
+    default:
         return fold_set(core, event);
     }
-    return fold_node(core, event);
 }
 
 fleet_err_t broker_core_apply(broker_core_t *core,

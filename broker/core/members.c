@@ -40,7 +40,8 @@ static uint32_t list_held(step_t *step, uint32_t node,
             break;
         }
         if (holder_of(core, set) == node) {
-            FLEET_COPY(items[n++].name, set_of(core, set)->name);
+            FLEET_COPY(items[n].name, set_of(core, set)->name);
+            n++;
             step_touch_set(step, set);
         }
     }

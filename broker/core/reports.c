@@ -261,7 +261,7 @@ static void restarted(step_t *step, uint32_t node,
     transfer_end(step, set, fleet_outcome_MOVED, true);
 }
 
-// ------------------------------------------------------- health, stale owners
+// -------------------------------------------------------- health, stale owners
 
 static void health(step_t *step, uint32_t node, const fleet_health_t *said) {
     const broker_core_t *core = step->core;

@@ -531,8 +531,7 @@ static void fence(step_t *step, const fleet_request_t *request,
     }
 }
 
-// ------------------------------------------------------------------- who may
-// it
+// ------------------------------------------------------------------ who may it
 
 static bool node_may(step_t *step, const fleet_request_t *request) {
     const broker_core_t *core = step->core;

@@ -46,7 +46,8 @@ static void list_sets(const broker_core_t *core, uint32_t node,
             return;
         }
         if (holder_of(core, set) == node) {
-            FLEET_COPY(row->sets[row->sets_n++].name, set_of(core, set)->name);
+            FLEET_COPY(row->sets[row->sets_n].name, set_of(core, set)->name);
+            row->sets_n++;
         }
     }
 }
@@ -100,23 +101,38 @@ bool broker_core_node_row(const broker_core_t *core, uint32_t i,
 
 // ------------------------------------------------------------------------ sets
 
-static fleet_set_state_t state_of(const broker_core_t *core,
-                                  const broker_set_t *s) {
+static fleet_set_state_t held_state(const broker_core_t *core, uint32_t set) {
+    const broker_set_t *s = set_of(core, set);
     const broker_transfer_t *t = &s->transfer;
-    if (t->id != 0 && t->granted) {
-        return fleet_set_state_STARTING;
-    } else if (s->holder == NOBODY) {
-        return s->stuck     ? fleet_set_state_STUCK
-               : t->id != 0 ? fleet_set_state_STARTING
-                            : fleet_set_state_PARKED;
-    } else if (node_of(core, s->holder)->state != fleet_node_state_ONLINE) {
+    if (node_of(core, s->holder)->state != fleet_node_state_ONLINE) {
         return fleet_set_state_UNKNOWN;
-    } else if (s->stuck) {
+    }
+    if (s->stuck) {
         return fleet_set_state_STUCK;
-    } else if (t->id != 0 && t->kind != fleet_kind_RESTART) {
+    }
+    // While the target prepares, and while services restart, it runs.
+    bool stops = t->kind == fleet_kind_MOVE ? set_soft_of(core, set)->prepared
+                                            : t->kind != fleet_kind_RESTART;
+    if (t->id != 0 && stops) {
         return fleet_set_state_STOPPING;
     }
     return s->bad_n > 0 ? fleet_set_state_DEGRADED : fleet_set_state_RUNNING;
+}
+
+static fleet_set_state_t state_of(const broker_core_t *core, uint32_t set) {
+    const broker_set_t *s = set_of(core, set);
+    const broker_transfer_t *t = &s->transfer;
+    if (t->id != 0 && t->granted) {
+        return fleet_set_state_STARTING;
+    }
+    if (s->holder != NOBODY) {
+        return held_state(core, set);
+    }
+    if (s->stuck) {
+        return fleet_set_state_STUCK;
+    }
+    return t->id != 0 && t->kind == fleet_kind_START ? fleet_set_state_STARTING
+                                                     : fleet_set_state_PARKED;
 }
 
 static bool could_go(const broker_core_t *core, uint32_t set, uint32_t node) {
@@ -160,7 +176,7 @@ static bool owner_silent(const broker_core_t *core, const broker_set_t *s) {
            node_of(core, s->holder)->state != fleet_node_state_ONLINE;
 }
 
-// ------------------------------------------------------------- what is wrong
+// --------------------------------------------------------------- what is wrong
 
 // What can be wrong with a set, worst first.  false: no, or no more kinds.
 enum { SET_WRONGS = 5 };
@@ -294,7 +310,7 @@ bool broker_core_set_row(const broker_core_t *core, uint32_t i,
     const broker_set_t *s = set_of(core, set);
     memset(ret_row, 0, sizeof(*ret_row));
     FLEET_COPY(ret_row->name, s->name);
-    ret_row->state = state_of(core, s);
+    ret_row->state = state_of(core, set);
     ret_row->wanted_up = s->wanted_up;
     FLEET_COPY(ret_row->owner, node_name(core, s->holder));
     ret_row->token = s->token;
@@ -309,7 +325,8 @@ bool broker_core_set_row(const broker_core_t *core, uint32_t i,
     for (uint32_t kind = 0; kind < SET_WRONGS; kind++) {
         fleet_reason_t why;
         if (set_wrong(core, set, kind, &why)) {
-            FLEET_COPY(ret_row->problems[ret_row->problems_n++].name, why.code);
+            FLEET_COPY(ret_row->problems[ret_row->problems_n].name, why.code);
+            ret_row->problems_n++;
         }
     }
     return true;

@@ -33,7 +33,7 @@
 // What one set or node can add to a list of effects in one step.
 #define BROKER_ROOM 24
 
-// ------------------------------------------------------------------- durable
+// --------------------------------------------------------------------- durable
 
 typedef struct broker_debt {
     uint64_t token;
@@ -140,7 +140,7 @@ typedef struct broker_durable {
     uint32_t unused;
 } broker_durable_t;
 
-// ---------------------------------------------------------------------- soft
+// ------------------------------------------------------------------------ soft
 
 typedef struct broker_problem {
     fleet_name_t code;
@@ -289,7 +289,7 @@ static inline uint32_t holder_of(const broker_core_t *core, uint32_t set) {
     return u32s_of(core, core->holders_at)[set];
 }
 
-// --------------------------------------------------------------------- find.c
+// ---------------------------------------------------------------------- find.c
 
 // FNV-1a of a text; continues from hash (0: begins).
 uint64_t text_hash(uint64_t hash, const char *text);
@@ -309,7 +309,7 @@ void order_node(broker_core_t *core, uint32_t node);
 void order_key(broker_core_t *core, uint32_t key);
 void unorder_keys(broker_core_t *core); // and sort them anew
 
-// --------------------------------------------------------------------- emit.c
+// ---------------------------------------------------------------------- emit.c
 
 // One step: what came in, what goes out.
 typedef struct step {
@@ -351,7 +351,7 @@ void head_set(step_t *step, fleet_head_t *head, uint32_t set, uint32_t node,
 void head_node(step_t *step, fleet_head_t *head, uint32_t node, const char *by,
                const char *reason);
 
-// -------------------------------------------------------------------- ports.c
+// --------------------------------------------------------------------- ports.c
 
 broker_port_t *find_port(const broker_core_t *core, uint32_t set,
                          uint32_t node);
@@ -361,7 +361,7 @@ bool set_allows(const broker_set_t *set, const char *node);
 // watch_set to one node, or `gone`.
 void watch_send(step_t *step, uint32_t set, uint32_t node, bool gone);
 
-// ------------------------------------------------------------------ members.c
+// ------------------------------------------------------------------- members.c
 
 bool node_online(const broker_core_t *core, uint32_t node); // with a session
 uint32_t slots_free(const broker_core_t *core, uint32_t node);
@@ -378,7 +378,7 @@ void member_fenced(step_t *step, uint32_t node);
 // The node has to say hello again: what it said so far counts no more (P5).
 void member_session_end(step_t *step, uint32_t node, const char *why);
 
-// ---------------------------------------------------------------- admission.c
+// ----------------------------------------------------------------- admission.c
 
 // Adds reasons; a list that is full keeps its first ones.
 fleet_reason_t *reason_next(fleet_refused_t *no);
@@ -409,7 +409,7 @@ bool set_behind(const broker_core_t *core, uint32_t set);
 fleet_evidence_t evidence_now(const broker_core_t *core, uint32_t node,
                               bool blocked);
 
-// ---------------------------------------------------------------- transfers.c
+// ----------------------------------------------------------------- transfers.c
 
 typedef struct broker_begin {
     uint32_t set;
@@ -440,7 +440,7 @@ uint64_t victim_token(const broker_core_t *core, uint32_t set);
 uint32_t transfer_waits_for(const broker_core_t *core, uint32_t set);
 void boot_rule(step_t *step, uint32_t set, uint32_t node);
 
-// ------------------------------------------------------------------ reports.c
+// ------------------------------------------------------------------- reports.c
 
 // Everything of the set up to token is gone from the node, for good (P6).
 void report_closed(step_t *step, uint32_t set, uint32_t node, uint64_t token,
@@ -449,7 +449,7 @@ void report_closed(step_t *step, uint32_t set, uint32_t node, uint64_t token,
 void report_acquired(step_t *step, uint32_t set, uint32_t node, uint64_t token);
 void report_message(step_t *step, uint32_t node);
 
-// --------------------------------------------------------------- transfers.c
+// ----------------------------------------------------------------- transfers.c
 // For reports.c: the ways a transfer goes on.
 void transfer_released(step_t *step, uint32_t set, uint32_t node,
                        uint64_t token, fleet_evidence_t evidence,
@@ -465,7 +465,7 @@ void transfer_evidence(step_t *step, uint32_t set, bool blocked,
 // The target cannot prepare, or a lock that nobody needs cannot be stamped.
 void transfer_untouched(step_t *step, uint32_t set, const fleet_reason_t *why);
 
-// ----------------------------------------------------------------- commands.c
+// ------------------------------------------------------------------ commands.c
 
 // Sends what stands for this node in this set (NOBODY: for every node of it).
 // A function of the state (P11).
@@ -473,7 +473,7 @@ void commands_send(step_t *step, uint32_t set, uint32_t node);
 void release_send(step_t *step, uint32_t set, uint32_t node, uint64_t token,
                   uint64_t transfer, bool silence_first);
 
-// ----------------------------------------------------------------- requests.c
+// ------------------------------------------------------------------ requests.c
 
 void request_message(step_t *step);
 // `done` for a request without a transfer, remembered by its id.
@@ -482,25 +482,25 @@ void answer_done(step_t *step, uint64_t peer, const fleet_done_t *done,
 uint64_t request_content(const fleet_request_t *request);
 void refuse(step_t *step, uint64_t peer, fleet_refused_t *no);
 
-// -------------------------------------------------------------- definitions.c
+// --------------------------------------------------------------- definitions.c
 
 void definition_apply(step_t *step, const char *by);
 void definition_remove(step_t *step, const fleet_request_t *request,
                        const char *by);
 
-// ------------------------------------------------------------------ keyring.c
+// ------------------------------------------------------------------- keyring.c
 
 void keyring_change(step_t *step, const char *by);
 void keyring_admit(step_t *step, const fleet_key_change_t *change,
                    const char *by);
 
-// --------------------------------------------------------------------- fold.c
+// ---------------------------------------------------------------------- fold.c
 
 // The nodes that a set takes a place on: at most BROKER_USES_MAX.
 #define BROKER_USES_MAX (3 + BROKER_DEBTS_MAX)
 uint32_t uses_of(const broker_set_t *set, uint32_t nodes[BROKER_USES_MAX]);
 
-// --------------------------------------------------------------------- core.c
+// ---------------------------------------------------------------------- core.c
 
 void check_set(const broker_core_t *core, uint32_t set);
 

@@ -89,8 +89,8 @@ uint64_t transfer_begin(step_t *step, const broker_begin_t *begin) {
     FLEET_COPY(event->resource, begin->resource);
     event->in_place = begin->in_place;
     for (uint32_t i = 0; begin->ignore && i < begin->ignore->ignore_n; i++) {
-        FLEET_COPY(event->ignored[event->ignored_n++].name,
-                   begin->ignore->ignore[i].name);
+        FLEET_COPY(event->ignored[i].name, begin->ignore->ignore[i].name);
+        event->ignored_n++;
     }
     step_commit(step);
     set_soft_of(core, begin->set)->prepared = false;
@@ -193,8 +193,7 @@ void transfer_stuck(step_t *step, uint32_t set, const char *code,
     }
 }
 
-// ---------------------------------------------------------------------
-// granting
+// -------------------------------------------------------------------- granting
 
 static void grant(step_t *step, uint32_t set, uint32_t node, bool in_place,
                   bool returning, const char *reason) {
@@ -264,8 +263,7 @@ void transfer_grant_in_place(step_t *step, uint32_t set, const char *why) {
     grant(step, set, set_of(step->core, set)->holder, true, true, why);
 }
 
-// --------------------------------------------------------------------
-// releasing
+// ------------------------------------------------------------------- releasing
 
 void transfer_released(step_t *step, uint32_t set, uint32_t node,
                        uint64_t token, fleet_evidence_t evidence,
@@ -352,23 +350,19 @@ void transfer_advance(step_t *step, uint32_t set) {
     if (t->id == 0) {
         return;
     }
-    if (t->granted) {
-        commands_send(step, set, s->holder);
-    } else if (forced(t) && !t->released && t->executor == NOBODY) {
+    bool stamps = forced(t) && !t->granted && !t->released;
+    if (stamps && t->executor == NOBODY) {
         transfer_evidence(step, set, false, "nothing to stamp: no disk group");
-    } else if (forced(t) && !t->released) {
-        commands_send(step, set, NOBODY);
-    } else if (s->holder == NOBODY) {
+    } else if (!stamps && !t->granted && s->holder == NOBODY) {
         after_release(step, set);
-    } else if (t->in_place) {
+    } else if (t->in_place && !t->granted) {
         grant(step, set, s->holder, true, false, NULL);
     } else {
         commands_send(step, set, NOBODY);
     }
 }
 
-// ---------------------------------------------------------------------
-// evidence
+// -------------------------------------------------------------------- evidence
 
 uint64_t victim_token(const broker_core_t *core, uint32_t set) {
     const broker_set_t *s = set_of(core, set);
@@ -432,8 +426,7 @@ void transfer_evidence(step_t *step, uint32_t set, bool blocked,
     transfer_advance(step, set);
 }
 
-// -------------------------------------------------------------------- giving
-// up
+// ------------------------------------------------------------------- giving up
 
 void transfer_failed(step_t *step, uint32_t set, bool undone,
                      const fleet_acquire_failed_t *failed) {
@@ -535,8 +528,7 @@ void transfer_cancel(step_t *step, uint32_t set, const char *by,
     }
 }
 
-// -------------------------------------------------------------------- boot
-// rule
+// ------------------------------------------------------------------- boot rule
 
 void boot_rule(step_t *step, uint32_t set, uint32_t node) {
     broker_core_t *core = step->core;

@@ -239,7 +239,7 @@ static void test_turned_away(void **state) {
     hello = story_hello(story, 1, "boot1");
     FLEET_COPY(hello->site, "staging");
     story_say(story, 1);
-    hello = story_hello(story, 2, "boot1");
+    (void)story_hello(story, 2, "boot1");
     story_send(story, fleet_role_NODE, "node1"); // speaks for node2
     story_expect(story,
                  "< turned_away\n"
