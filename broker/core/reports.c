@@ -248,6 +248,15 @@ static void restarted(step_t *step, uint32_t node,
         s->holder_token != answer->token) {
         return;
     }
+    if (!answer->ok && strcmp(answer->code, "resource-unknown") == 0) {
+        fleet_reason_t why;
+        fleet_reason_make(&why, FLEET_RESOURCE_UNKNOWN, "%s", answer->text);
+        FLEET_COPY(why.set, s->name);
+        FLEET_COPY(why.resource, answer->resource);
+        fleet_reason_hint(&why, "fleet show %s", s->name);
+        transfer_untouched(step, set, &why);
+        return;
+    }
     if (!answer->ok) {
         transfer_stuck(step, set, "start-failed", answer->resource,
                        answer->text);

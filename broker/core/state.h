@@ -462,7 +462,8 @@ void transfer_failed(step_t *step, uint32_t set, bool undone,
 // The lock is stamped, or there is none: what else stands against the victim?
 void transfer_evidence(step_t *step, uint32_t set, bool blocked,
                        const char *read_back);
-// The target cannot prepare, or a lock that nobody needs cannot be stamped.
+// The target cannot prepare, a lock that nobody needs cannot be stamped, there
+// is no such service to restart.
 void transfer_untouched(step_t *step, uint32_t set, const fleet_reason_t *why);
 
 // ------------------------------------------------------------------ commands.c

@@ -474,8 +474,9 @@ static void end_untouched(step_t *step, uint32_t set,
 }
 
 void transfer_untouched(step_t *step, uint32_t set, const fleet_reason_t *why) {
-    if (preparing(step->core, set) ||
-        set_of(step->core, set)->holder == NOBODY) {
+    const broker_set_t *s = set_of(step->core, set);
+    if (preparing(step->core, set) || s->holder == NOBODY ||
+        s->transfer.kind == fleet_kind_RESTART) {
         end_untouched(step, set, why);
     }
 }

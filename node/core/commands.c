@@ -129,6 +129,7 @@ static void say_restarted(node_core_t *core, const char *set, uint64_t token,
         FLEET_COPY(restarted->resource, resource);
         FLEET_COPY(restarted->text, failure->text);
         FLEET_COPY(restarted->said, failure->said);
+        FLEET_COPY(restarted->code, fleet_error_spec(failure->err)->code);
     }
 }
 

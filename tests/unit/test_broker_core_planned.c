@@ -367,6 +367,46 @@ static void test_restart(void **state) {
     story_end(story);
 }
 
+static void test_restart_of_nothing(void **state) {
+    (void)state;
+    story_t *story = story_new_www();
+    fleet_request_t *request = story_ask(story, fleet_verb_RESTART, "www", "");
+    FLEET_COPY(request->resource, "ngnix");
+    story_op(story);
+    story_forget(story);
+    fleet_restarted_t *answer =
+        &story_message(story, FLEET_MESSAGE_restarted)->restarted;
+    answer->session = story->sessions[0];
+    FLEET_COPY(answer->set, "www");
+    answer->token = 1;
+    answer->transfer = story->transfer;
+    FLEET_COPY(answer->code, "resource-unknown");
+    story_say(story, 1);
+    story_expect(story, "+ transfer.ended www node1 1 returned\n");
+    assert_false(story->changed);
+    // One that did not come up again is another matter.
+    (void)story_ask(story, fleet_verb_RESTART, "www", "");
+    story_op(story);
+    story_forget(story);
+    answer = &story_message(story, FLEET_MESSAGE_restarted)->restarted;
+    answer->session = story->sessions[0];
+    FLEET_COPY(answer->set, "www");
+    answer->token = 1;
+    answer->transfer = story->transfer;
+    FLEET_COPY(answer->code, "start-failed");
+    FLEET_COPY(answer->text, "nginx: [emerg] bind() failed");
+    story_say(story, 1);
+    story_expect(story,
+                 "+ set.stuck www node1 1 start-failed\n"
+                 "+ transfer.ended www node1 1 stuck\n");
+    // L1: in place.
+    (void)story_ask(story, fleet_verb_START, "www", "");
+    story_op(story);
+    story_acquired(story, 1, "www", 2);
+    assert_int_equal(story->outcome, fleet_outcome_MOVED);
+    story_end(story);
+}
+
 static void test_refusals_say_everything(void **state) {
     (void)state;
     story_t *story = story_new_www();
@@ -568,6 +608,7 @@ int main(void) {
         cmocka_unit_test(test_cancel),
         cmocka_unit_test(test_cancelled_stop_wants_it_up),
         cmocka_unit_test(test_restart),
+        cmocka_unit_test(test_restart_of_nothing),
         cmocka_unit_test(test_refusals_say_everything),
         cmocka_unit_test(test_slots),
         cmocka_unit_test(test_not_ready_is_waived),
