@@ -92,7 +92,7 @@ void cli_print_reason(FILE *stream, int indent, int used,
     fprintf(stream, "%*s[%s]\n", COLUMNS - code - at, "", reason->code);
 }
 
-// A name that nobody has is a wrong argument, whoever finds that out.
+// To a question, a name that nobody has is a wrong argument.
 static bool is_unknown_name(fleet_err_t err) {
     return err == FLEET_SET_UNKNOWN || err == FLEET_NODE_UNKNOWN ||
            err == FLEET_RESOURCE_UNKNOWN || err == FLEET_TRANSFER_UNKNOWN ||
@@ -146,7 +146,6 @@ int cli_complain(cli_t *cli, fleet_err_t err, const char *format, ...) {
 
 int cli_refusal_status(const fleet_reason_t *reasons, uint32_t n) {
     bool all_retry = n > 0;
-    int status = EXIT_NO;
 
     for (uint32_t i = 0; i < n; i++) {
         fleet_err_t err = fleet_error_find(reasons[i].code);
@@ -154,12 +153,9 @@ int cli_refusal_status(const fleet_reason_t *reasons, uint32_t n) {
         if (err == FLEET_NOT_PERMITTED || err == FLEET_NO_BROKER) {
             return fleet_error_spec(err)->exit;
         }
-        if (is_unknown_name(err)) {
-            status = fleet_error_spec(FLEET_BAD_ARGUMENT)->exit;
-        }
         all_retry = all_retry && reasons[i].retry;
     }
-    return all_retry ? EXIT_AGAIN : status;
+    return all_retry ? EXIT_AGAIN : EXIT_NO;
 }
 
 void cli_print_hints(FILE *stream, const fleet_reason_t *reasons, uint32_t n) {

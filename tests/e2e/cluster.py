@@ -230,7 +230,7 @@ class Cluster:
                 f"grep -c ' /srv/{name} ' /proc/self/mountinfo;"
                 f"ip -o addr | grep -c {self.address(name)}/;"
                 f"ip -o link | grep 'LOWER_UP' | grep -ci {row['mac']};"
-                f"pgrep -fc 'nginx: master.*{name}.conf'; true",
+                f"pgrep -fc '[n]ginx: master.*{name}.conf'; true",
                 check=False,
             )
             if seen.status != 0:

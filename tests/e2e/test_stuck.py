@@ -25,7 +25,7 @@ def test_a_target_that_cannot_start(cluster):
     equal(squatter.stdout.readline().strip(), "bound", "the squatter")
     token = cluster.set()["token"]
     result = cluster.fleet("move", "www", "node2", "--json", check=2)
-    cluster.sh("node2", "pkill -f 'import socket'", check=False)
+    cluster.sh("node2", "pkill -f '[i]mport socket'", check=False)
     squatter.communicate()
     transfer = result.json
     equal(transfer["outcome"], "returned", "outcome")
@@ -64,9 +64,9 @@ def test_users_of_the_file_system_are_ended(cluster):
     )
     transfer = cluster.move("www", "node2")
     equal(transfer["outcome"], "moved", "outcome")
-    left = cluster.sh("node1", "pgrep -af 'sleep 100[0-9]'; true").out.split("\n")
+    left = cluster.sh("node1", "pgrep -af '[s]leep 100[0-9]'; true").out.split("\n")
     equal([line.split()[-1] for line in left if line], ["1002"], "who is left")
-    cluster.sh("node1", "pkill -f 'sleep 1002'; true")
+    cluster.sh("node1", "pkill -f '[s]leep 1002'; true")
     cluster.audit()
 
 
