@@ -239,24 +239,44 @@ static int borrow(net_t *net, const agent_ctx_t *ctx, net_link_t *link) {
     return err;
 }
 
-static bool choose_physical(net_t *net, const agent_ctx_t *ctx,
-                            agent_result_t *result, net_link_t *ret_link) {
-    fleet_text_t taken = "none is named in node.yaml";
+// "eth1 has www, eth2 is not there"
+static void describe_taken(net_t *net, const agent_ctx_t *ctx,
+                           fleet_text_t ret_text) {
+    fleet_text_t text = "none is named in node.yaml";
     for (uint32_t i = 0; i < ctx->interfaces_n; i++) {
         net_link_t link;
+        fleet_text_t before = "";
         fleet_name_t set = "";
-        int err = net_link_find(net, ctx->interfaces[i], &link);
-        if (err == 0 && !net_mark_read(link.alias, set)) {
-            err = borrow(net, ctx, &link);
+        bool there = net_link_find(net, ctx->interfaces[i], &link) == 0 &&
+                     net_mark_read(link.alias, set);
+        if (i > 0) {
+            FLEET_FORMAT(before, "%s, ", text);
+        }
+        FLEET_FORMAT(text, "%s%s %s%s", before, ctx->interfaces[i],
+                     there ? "has " : "is not there", set);
+    }
+    fleet_text_copy(ret_text, sizeof(fleet_text_t), text);
+}
+
+static bool choose_physical(net_t *net, const agent_ctx_t *ctx,
+                            agent_result_t *result, net_link_t *ret_link) {
+    // Rather one with a carrier; one that is down may have it once it is up.
+    for (int round = 0; round < 2; round++) {
+        for (uint32_t i = 0; i < ctx->interfaces_n; i++) {
+            net_link_t link;
+            fleet_name_t set;
+            if (net_link_find(net, ctx->interfaces[i], &link) != 0 ||
+                net_mark_read(link.alias, set) ||
+                (round == 0 && link.up && !link.carrier)) {
+                continue;
+            }
+            int err = borrow(net, ctx, &link);
             *ret_link = link;
             return err == 0 ? true : failed(result, "mark it", link.name, err);
         }
-        fleet_text_t before;
-        FLEET_COPY(before, i == 0 ? "" : taken);
-        FLEET_FORMAT(taken, "%s%s%s %s%s", before, i == 0 ? "" : ", ",
-                     ctx->interfaces[i], err == 0 ? "has " : "is not there",
-                     set);
     }
+    fleet_text_t taken;
+    describe_taken(net, ctx, taken);
     agent_fail(result, FLEET_NO_SLOT, "no public interface is free: %s", taken);
     return false;
 }

@@ -291,6 +291,23 @@ static void test_borrowed_interface_goes_back(void **state) {
     (void)close(any);
 }
 
+static void test_the_interface_with_a_carrier(void **state) {
+    world_t *world = *state;
+    fleet_setdef_t setdef;
+    world_setdef(&setdef, "www");
+    agent_ctx_t ctx = world_ctx(world, &setdef, "");
+    ctx.interfaces_n = 2;
+    FLEET_COPY(ctx.interfaces[0], "eth0");
+    FLEET_COPY(ctx.interfaces[1], "eth1");
+    // Its other end is down.
+    world_cable(world, world->alpha, "eth0", "pp", "");
+    world_ok(world->alpha, agent_address.prepare, &ctx);
+    assert_true(world_says("fleet:www", "ip link show eth1"));
+    world_ok(world->alpha, agent_address.unprepare, &ctx);
+    assert_false(world_says("fleet:www", "ip link"));
+    assert_true(world_says(",UP", "ip link show eth1"));
+}
+
 static void test_private_interface_is_less_preferred(void **state) {
     world_t *world = *state;
     fleet_setdef_t setdef;
@@ -411,6 +428,7 @@ int main(void) {
         WORLD_TEST(test_again_and_again),
         WORLD_TEST(test_silence_and_speak),
         WORLD_TEST(test_borrowed_interface_goes_back),
+        WORLD_TEST(test_the_interface_with_a_carrier),
         WORLD_TEST(test_private_interface_is_less_preferred),
         WORLD_TEST(test_answers_leave_by_its_gateway),
         WORLD_TEST(test_parent_does_not_answer),
