@@ -78,7 +78,7 @@ static void on_link(const struct nlmsghdr *message, void *data) {
 
 static int one_link(net_t *net, nettalk_request_t *request,
                     net_link_t *ret_link) {
-    net_link_t link;
+    net_link_t link = {0};
     links_t found = {.items = &link, .max = 1};
     int err = nettalk_ask(net, request, on_link, &found);
     if (err == 0 && found.n == 0) {

@@ -50,7 +50,8 @@ static const net_ip_t *own_address(const net_view_t *view,
 
 static void add_note(slots_t *slots, const char *name, const char *verdict) {
     if (slots->notes_n < NET_LINKS_MAX) {
-        FLEET_FORMAT(slots->notes[slots->notes_n++], "%s: %s", name, verdict);
+        FLEET_FORMAT(slots->notes[slots->notes_n], "%s: %s", name, verdict);
+        slots->notes_n++;
     }
 }
 
@@ -100,7 +101,8 @@ static void choose_private(const slots_wish_t *wish, const net_view_t *view,
 }
 
 static void take(slots_t *slots, const net_link_t *link) {
-    FLEET_COPY(slots->interfaces[slots->interfaces_n++], link->name);
+    FLEET_COPY(slots->interfaces[slots->interfaces_n], link->name);
+    slots->interfaces_n++;
     slots->n = slots->interfaces_n;
     if (link->up && !link->carrier) {
         add_note(slots, link->name, "taken; it has no carrier now");

@@ -32,7 +32,7 @@ static bool next(carrier_t *carrier, carrier_event_t *ret_event) {
 
 static void expect(carrier_t *carrier, const char *set, const char *interface,
                    bool up) {
-    carrier_event_t event;
+    carrier_event_t event = {0};
     assert_true(next(carrier, &event));
     assert_string_equal(event.set, set);
     assert_string_equal(event.interface, interface);
@@ -44,7 +44,7 @@ static void test_a_cable_is_pulled(void **state) {
     fleet_setdef_t setdef;
     world_setdef(&setdef, "www");
     agent_ctx_t ctx = world_ctx(world, &setdef, "eth1");
-    carrier_event_t event;
+    carrier_event_t event = {0};
     world_enter(world->alpha);
     carrier_t *carrier = carrier_new();
     assert_non_null(carrier);
@@ -85,7 +85,7 @@ static void test_messages_are_lost(void **state) {
     fleet_setdef_t setdef;
     world_setdef(&setdef, "www");
     agent_ctx_t ctx = world_ctx(world, &setdef, "eth1");
-    carrier_event_t event;
+    carrier_event_t event = {0};
     world_enter(world->alpha);
     carrier_t *carrier = carrier_new();
     assert_non_null(carrier);

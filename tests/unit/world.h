@@ -289,7 +289,7 @@ static inline unsigned world_heard(int fd, const char *mac, int type) {
     net_mac_t from;
     unsigned n = 0;
     uint8_t frame[2048];
-    struct sockaddr_ll at;
+    struct sockaddr_ll at = {0};
     assert_true(net_mac_parse(mac, &from));
     for (;;) {
         socklen_t size = sizeof at;
