@@ -344,6 +344,33 @@ static void look_ahead(int argc, char **argv, args_t *args) {
     }
 }
 
+// Flags may stand before the command too: they are moved behind its words.
+static void move_leading_flags(int argc, char **argv) {
+    char *leading[32];
+    int n = 0;
+    int end = 1;
+
+    while (1 + n < argc && argv[1 + n][0] == '-' && n + 2 <= 32 &&
+           strcmp(argv[1 + n], "--") != 0) {
+        const flag_spec_t *spec = find_flag(argv[1 + n], strlen(argv[1 + n]));
+
+        leading[n] = argv[1 + n];
+        n++;
+        if (spec != NULL && spec->value != NULL && 1 + n < argc) {
+            leading[n] = argv[1 + n];
+            n++;
+        }
+    }
+    while (end < argc && strcmp(argv[end], "--") != 0) {
+        end++;
+    }
+    if (n == 0 || 1 + n >= end) {
+        return; // nothing to move, or no command behind them
+    }
+    memmove(&argv[1], &argv[1 + n], (size_t)(end - 1 - n) * sizeof(argv[0]));
+    memcpy(&argv[end - n], leading, (size_t)n * sizeof(argv[0]));
+}
+
 fleet_err_t args_parse(int argc, char **argv, const command_t **ret_command,
                        args_t *ret_args, fleet_reason_t *ret_reason) {
     fleet_err_t err = FLEET_OK;
@@ -359,6 +386,7 @@ fleet_err_t args_parse(int argc, char **argv, const command_t **ret_command,
         fleet_reason_hint(ret_reason, "fleet help");
         return FLEET_BAD_ARGUMENT;
     }
+    move_leading_flags(argc, argv);
     *ret_command = find_command(argc, argv, &at);
     if (*ret_command == NULL) {
         return unknown_command(argc, argv, ret_reason);

@@ -53,6 +53,11 @@ def public_of(host):
     return f"{SET_NETWORK}10/24" if host == "client" else None
 
 
+def mac_of(kind, number):
+    """A host's interfaces keep their addresses over boots, as real ones do."""
+    return f"02:fe:{kind}:00:00:{number:02x}"
+
+
 def plug(host, bus_number, public):
     """Makes the host's namespace with its interfaces, cabled to the switch."""
     netns = namespace(host)
@@ -67,13 +72,17 @@ def plug(host, bus_number, public):
     )  # fmt: skip
     lines = [
         "link set lo up",
-        f"link add eth0 type veth peer name bus-{host} netns {SWITCH}",
+        f"link add eth0 address {mac_of('00', bus_number)} "
+        f"type veth peer name bus-{host} netns {SWITCH}",
         f"addr add {BUS_NETWORK}{bus_number}/24 dev eth0",
         "link set eth0 up",
     ]
     ports = [f"link set bus-{host} master bus up"]
     if public:
-        lines.append(f"link add eth1 type veth peer name {host} netns {SWITCH}")
+        lines.append(
+            f"link add eth1 address {mac_of('01', bus_number)} "
+            f"type veth peer name {host} netns {SWITCH}"
+        )
         if public_of(host):
             lines.append(f"addr add {public_of(host)} dev eth1")
             lines.append(f"addr add {SET_NETWORK6}10/64 dev eth1 nodad")

@@ -49,6 +49,22 @@ static void expect_wrong(const char *text, const char *said) {
     }
 }
 
+static void test_flags_before_the_command(void **state) {
+    line_t line;
+
+    (void)state;
+    assert_int_equal(parse(&line, "fleet --config f.yaml --json keys list"),
+                     FLEET_OK);
+    assert_string_equal(line.command->name, "keys list");
+    assert_string_equal(line.args.config, "f.yaml");
+    assert_true(args_have(&line.args, FLAG_JSON));
+    assert_int_equal(parse(&line, "fleet --socket s owns www -- a --json"),
+                     FLEET_OK);
+    assert_string_equal(line.args.words[0], "www");
+    assert_string_equal(line.args.command[0], "a");
+    expect_wrong("fleet --json", "no command");
+}
+
 static void test_words_and_flags(void **state) {
     line_t line;
 
@@ -199,6 +215,7 @@ static void test_all_commands_are_there(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words_and_flags),
+        cmocka_unit_test(test_flags_before_the_command),
         cmocka_unit_test(test_flags_stand_anywhere),
         cmocka_unit_test(test_two_words),
         cmocka_unit_test(test_command_behind_dashes),
