@@ -26,7 +26,9 @@ void node_stale_say(node_core_t *core, const node_set_t *set, uint64_t shown,
 }
 
 uint64_t node_set_known(const node_set_t *set) {
-    return set->acquire.token > set->token ? set->acquire.token : set->token;
+    uint64_t known =
+        set->acquire.token > set->token ? set->acquire.token : set->token;
+    return set->close_token > known ? set->close_token : known;
 }
 
 static void say_acquired(node_core_t *core, const node_set_t *set,
@@ -121,7 +123,6 @@ static void want(node_set_t *set, const fleet_acquire_t *acquire,
         .from_token = in_place ? acquire->from_token : 0,
         .transfer = acquire->transfer,
     };
-    set->unsaid = NODE_WHY_NONE;
     set->prepare.wanted = false;
     if (in_place) {
         set->stop = NODE_WHY_NONE;
@@ -138,6 +139,11 @@ void node_acquire_take(node_core_t *core, const node_input_t *input,
     const fleet_acquire_t *acquire = &input->message->acquire;
     if (!node_session_takes(core, acquire->term, acquire->session, "acquire",
                             acquire->set, effects)) {
+        return;
+    }
+    if (acquire->token == 0 || acquire->token > FLEET_TOKEN_MAX) {
+        node_note(effects, "%s: acquire without a token -> ignored",
+                  acquire->set);
         return;
     }
     node_set_t *set = node_set_find(core, acquire->set);
@@ -158,7 +164,11 @@ void node_acquire_take(node_core_t *core, const node_input_t *input,
     } else if (acquire->token == set->acquire.token) {
         node_note(effects, "%s: acquire %" PRIu64 " again -> waits", set->name,
                   acquire->token);
+    } else if (acquire->token == set->close_token) {
+        node_note(effects, "%s: acquire %" PRIu64 " -> it is being released",
+                  set->name, acquire->token);
     } else if (acquire->token == set->token) {
+        node_set_define(set, input->setdef, acquire->rev, effects);
         repeat(core, set, effects);
     } else if (core->leaving) {
         refuse(core, set, acquire->token, FLEET_NODE_OFFLINE,
@@ -196,6 +206,9 @@ void node_acquire_begin(node_core_t *core, node_set_t *set,
     set->prepare = (node_prepare_t){0};
     set->restart = (node_restart_t){0};
     set->broken = false;
+    set->unsaid = NODE_WHY_NONE;
+    set->asked = false;
+    set->close_token = 0;
     set->failure.err = FLEET_OK;
     set->in_place = in_place;
     set->from_token = acquire.from_token;

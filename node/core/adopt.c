@@ -24,6 +24,11 @@ void node_adopt_loaded(node_core_t *core, const node_input_t *input,
     set->phase = input->record.phase;
     set->same_boot = input->same_boot;
     set->lease_left_ms = input->same_boot ? input->lease_left_ms : 0;
+    // With the records the deadlines may be lost too.  What the lock says is
+    // ours is finished all the same, and waits for the broker's word (P16).
+    if (core->no_memory && input->same_boot && input->lease_left_ms == 0) {
+        set->lease_left_ms = NODE_NEVER;
+    }
     if (input->setdef != NULL) {
         node_plan_take(&set->run, input->setdef, input->rev);
         set->newest = set->run;
@@ -47,12 +52,13 @@ static void begin(node_set_t *set, node_effects_t *effects) {
                   set->name, set->token, fleet_phase_word(set->phase));
         set->there = all;
         set->stop = NODE_WHY_BOOT;
+        set->lapsed = true; // nothing more follows from that
     }
 }
 
 void node_adopt_start(node_core_t *core, node_effects_t *effects) {
     core->started = true;
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         if (core->sets[i].used) {
             begin(&core->sets[i], effects);
         }
@@ -62,7 +68,7 @@ void node_adopt_start(node_core_t *core, node_effects_t *effects) {
 // Sets of an earlier boot that have not had their try at being closed yet.
 uint32_t node_adopt_booting(const node_core_t *core) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         const node_set_t *set = &core->sets[i];
         n += set->used && set->stop == NODE_WHY_BOOT && !set->stop_failed;
     }
@@ -71,6 +77,7 @@ uint32_t node_adopt_booting(const node_core_t *core) {
 
 void node_adopt_found(node_set_t *set, uint32_t part,
                       const node_input_t *input) {
+    const node_part_t *its = &set->run.parts[part];
     // A probe that did not end says nothing: then it may be there.
     node_found_t found = input->ok ? input->found : NODE_FOUND_PART;
     if (found != NODE_FOUND_NOTHING) {
@@ -79,8 +86,9 @@ void node_adopt_found(node_set_t *set, uint32_t part,
     if (found != NODE_FOUND_ALL) {
         set->missing |= node_bit(part);
     }
-    if (found == NODE_FOUND_NOTHING &&
-        set->run.parts[part].kind == FLEET_RESOURCE_DISK_GROUP) {
+    // A device may still be attached where the lock refuses our token by now.
+    if (its->kind == FLEET_RESOURCE_DISK_GROUP &&
+        (found == NODE_FOUND_NOTHING || input->lock_token > set->token)) {
         set->foreign = true;
     }
 }
@@ -105,6 +113,9 @@ void node_adopt_end(node_core_t *core, node_set_t *set,
         if (found != 0) {
             node_note(effects, "%s: closed, but something is here -> torn down",
                       set->name);
+        } else if (set->asked) {
+            set->asked = false;
+            node_closed_say(core, set, NODE_WHY_RELEASE, effects);
         }
         set->missing = 0;
         return;
@@ -113,7 +124,10 @@ void node_adopt_end(node_core_t *core, node_set_t *set,
         set->missing = 0;
         return;
     }
-    if (set->phase == fleet_phase_RELEASING) {
+    if (!set->run.known) {
+        node_note(effects, "%s: its definition is lost -> waits for one",
+                  set->name);
+    } else if (set->phase == fleet_phase_RELEASING) {
         node_stop_want(set, NODE_WHY_RELEASE);
     } else if (set->phase == fleet_phase_ACQUIRING) {
         node_note(effects, "%s: token %" PRIu64 " was being started -> goes on",

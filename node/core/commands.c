@@ -158,6 +158,10 @@ static void restart_take(node_core_t *core, const fleet_restart_t *restart,
         set->phase != fleet_phase_HELD || set->stop != NODE_WHY_NONE) {
         node_note(effects, "%s: restart under %" PRIu64 " -> not held here",
                   restart->set, restart->token);
+        node_failure_t failure = {.err = FLEET_NOT_RUNNING};
+        FLEET_COPY(failure.text, "it is not held here under this token");
+        say_restarted(core, restart->set, restart->token, restart->transfer,
+                      restart->resource, &failure, effects);
         return;
     }
     if (set->restart.transfer == restart->transfer) {
@@ -179,8 +183,11 @@ static void restart_take(node_core_t *core, const fleet_restart_t *restart,
     }
     node_note(effects, "%s: restart for t%" PRIu64 " -> begun", set->name,
               restart->transfer);
-    set->restart = (node_restart_t){
-        .wanted = true, .transfer = restart->transfer, .parts = parts};
+    // One that is under way is overtaken, and what it has stopped starts too.
+    uint32_t stopped = set->restart.wanted ? set->restart.parts : 0;
+    set->restart = (node_restart_t){.wanted = true,
+                                    .transfer = restart->transfer,
+                                    .parts = parts | stopped};
 }
 
 void node_restart_end(node_core_t *core, node_set_t *set,
@@ -193,6 +200,10 @@ void node_restart_end(node_core_t *core, node_set_t *set,
     say_restarted(core, set->name, set->token, set->restart.transfer,
                   node_failure_part(set), set->failed ? &set->failure : NULL,
                   effects);
+    if (set->failed) {
+        node_health_set(core, set, set->failure.part, false, set->failure.text,
+                        effects);
+    }
 }
 
 // ---------------------------------------------------------------------- evict
@@ -226,6 +237,11 @@ static void evict_take(node_core_t *core, const node_input_t *input,
                     set == NULL ? "the node keeps too many sets"
                                 : "the order came without a definition",
                     effects);
+        return;
+    }
+    if (evict->token < node_set_known(set)) {
+        node_stale_say(core, set, evict->token, node_set_known(set), "agent",
+                       effects);
         return;
     }
     node_set_define(set, input->setdef, input->rev, effects);

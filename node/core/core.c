@@ -43,7 +43,7 @@ static void age(node_core_t *core, uint64_t elapsed_ms) {
     shrink(&core->session.resend_left_ms, elapsed_ms);
     shrink(&core->session.renew_left_ms, elapsed_ms);
     core->session.hello_age_ms += elapsed_ms;
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         if (core->sets[i].used) {
             set_age(&core->sets[i], elapsed_ms);
         }
@@ -104,14 +104,14 @@ static void advance(node_core_t *core, node_effects_t *effects) {
     core->booting = node_adopt_booting(core);
     node_session_advance(core, effects);
     // A stale owner's address goes silent before anybody stops anything.
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         if (core->sets[i].used) {
             core->more |= !node_link_advance(core, &core->sets[i], effects);
         }
     }
     uint32_t first = core->turn;
-    for (uint32_t k = 0; k < NODE_SETS_MAX; k++) {
-        uint32_t i = (first + k) % NODE_SETS_MAX;
+    for (uint32_t k = 0; k < core->sets_n; k++) {
+        uint32_t i = (first + k) % core->sets_n;
         if (!core->sets[i].used) {
             continue;
         }
@@ -135,6 +135,10 @@ void node_core_step(node_core_t *core, const node_input_t *input,
         return;
     }
     age(core, input->elapsed_ms);
+    // Before anything else: what came too late finds no session (P2).
+    if (core->started) {
+        node_lease_check(core, effects);
+    }
     switch (input->kind) {
     case NODE_IN_LOADED:
         node_adopt_loaded(core, input, effects);
@@ -184,7 +188,7 @@ static uint64_t set_deadline(const node_core_t *core, const node_set_t *set) {
     if (node_look_waits(core, set)) {
         least(&deadline, set->look_left_ms);
     }
-    if (set->stop_failed) {
+    if (set->stop_failed && !core->leaving) {
         least(&deadline, set->retry_left_ms);
     }
     if (set->prepare.wanted) {
@@ -208,7 +212,7 @@ uint64_t node_core_deadline(const node_core_t *core) {
         return 0;
     }
     uint64_t deadline = node_session_deadline(core);
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         if (core->sets[i].used) {
             least(&deadline, set_deadline(core, &core->sets[i]));
         }

@@ -68,9 +68,15 @@ static uint64_t act_limit(const node_set_t *set, node_act_t act,
     return 0;
 }
 
-static bool act_is_by_newest(node_act_t act) {
-    return act == NODE_ACT_PREPARE || act == NODE_ACT_UNPREPARE ||
-           act == NODE_ACT_EVICT || act == NODE_ACT_LOOK;
+// By which definition it is to be done.
+static uint64_t act_rev(const node_set_t *set, node_act_t act) {
+    if (act == NODE_ACT_PREPARE || act == NODE_ACT_UNPREPARE) {
+        return set->prepared_rev;
+    }
+    if (act == NODE_ACT_EVICT || act == NODE_ACT_LOOK) {
+        return set->newest.rev;
+    }
+    return set->run.rev;
 }
 
 node_effect_t *node_act(node_core_t *core, node_set_t *set,
@@ -86,7 +92,7 @@ node_effect_t *node_act(node_core_t *core, node_set_t *set,
     effect->resource = resource;
     effect->job = core->job;
     effect->token = set->token;
-    effect->rev = act_is_by_newest(act) ? set->newest.rev : set->run.rev;
+    effect->rev = act_rev(set, act);
     effect->limit_ms = act_limit(set, act, resource);
     return effect;
 }

@@ -83,7 +83,7 @@ void node_health_result(node_core_t *core, node_set_t *set, uint32_t part,
 
 static uint32_t looks_n(const node_core_t *core) {
     uint32_t n = 0;
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         n += core->sets[i].used && core->sets[i].look.job != 0;
     }
     return n;

@@ -34,6 +34,20 @@ void node_lease_give(node_set_t *set, uint64_t left_ms,
     effect->lease_ms = set->lease_left_ms;
 }
 
+// An acquire that has not finished does not outlive its lease (P2).  False if
+// there is none.
+static bool undo_start(node_set_t *set) {
+    bool starting = set->phase == fleet_phase_ACQUIRING && !set->broken;
+    if (!starting && set->acquire.token == 0) {
+        return false;
+    }
+    set->acquire = (node_acquire_t){0};
+    if (set->stop == NODE_WHY_NONE || set->stop == NODE_WHY_REPLACE) {
+        node_stop_want(set, NODE_WHY_LAPSE);
+    }
+    return true;
+}
+
 // Called once when the lease of a set has run out.
 static void set_lapse(node_set_t *set, node_effects_t *effects) {
     set->lapsed = true;
@@ -41,23 +55,18 @@ static void set_lapse(node_set_t *set, node_effects_t *effects) {
         // So that a cable that comes back lets no frame of ours out.
         set->silent_wanted = true;
     }
-    bool starting = set->phase == fleet_phase_ACQUIRING && !set->broken;
-    if (starting || set->acquire.token != 0) {
+    if (undo_start(set)) {
         node_note(effects, "%s: lease lapsed while it starts -> undone",
                   set->name);
-        set->acquire = (node_acquire_t){0};
-        node_stop_want(set, NODE_WHY_LAPSE);
         return;
     }
-    if (set->phase == fleet_phase_RELEASING) {
+    if (set->stop != NODE_WHY_NONE || set->phase == fleet_phase_RELEASING) {
         return;
     }
     switch (set->run.without_lease) {
     case fleet_without_lease_KEEP:
         node_note(effects, "%s: lease lapsed -> kept%s", set->name,
-                  set->carrier_down ? ", silent until the cable and the broker"
-                                      " are back"
-                                    : "");
+                  set->silent_wanted ? ", silent until it is confirmed" : "");
         break;
     case fleet_without_lease_SILENCE:
         node_note(effects, "%s: lease lapsed -> its addresses are silent",
@@ -71,17 +80,12 @@ static void set_lapse(node_set_t *set, node_effects_t *effects) {
     }
 }
 
-// An acquire that has not finished does not outlive the session (P2).
 static void undo_starts(node_core_t *core, node_effects_t *effects) {
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         node_set_t *set = &core->sets[i];
-        bool starting = set->phase == fleet_phase_ACQUIRING && !set->broken;
-        if (set->used && (starting || set->acquire.token != 0) &&
-            set->stop != NODE_WHY_LAPSE) {
+        if (set->used && undo_start(set)) {
             node_note(effects, "%s: the session lapsed -> its start is undone",
                       set->name);
-            set->acquire = (node_acquire_t){0};
-            node_stop_want(set, NODE_WHY_LAPSE);
         }
     }
 }
@@ -92,7 +96,7 @@ void node_lease_check(node_core_t *core, node_effects_t *effects) {
         node_session_lapse(core, effects);
         undo_starts(core, effects);
     }
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         node_set_t *set = &core->sets[i];
         if (set->used && node_set_open(set) && set->lease_left_ms == 0 &&
             !set->lapsed && set->mode != NODE_MODE_ADOPT) {
@@ -109,7 +113,7 @@ void node_lease_hole(node_core_t *core, uint64_t hole_ms,
     node_note(effects, "clock: a hole of %" PRIu64 " ms -> all silent",
               hole_ms);
     core->session.lease_left_ms = 0;
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         node_set_t *set = &core->sets[i];
         if (set->used && node_set_open(set)) {
             set->lease_left_ms = 0;
@@ -144,6 +148,13 @@ static void link_act(node_core_t *core, node_set_t *set, uint32_t part,
                      node_effects_t *effects) {
     uint32_t bit = node_bit(part);
     node_act_slot_t *slot = &set->link[part];
+    const node_act_slot_t *work = &set->work[part];
+    // Only a silence may run beside a start: it is urgent, and done again if
+    // the start comes later.
+    if (work->job != 0 &&
+        (!set->silent_wanted || work->act != NODE_ACT_START)) {
+        return;
+    }
     if (set->silent_wanted && (set->silent & bit) == 0) {
         node_act(core, set, effects, slot, NODE_ACT_SILENCE, part);
     } else if (!set->silent_wanted && (set->silent & bit) != 0) {
@@ -201,7 +212,7 @@ void node_lease_age(node_core_t *core, uint64_t elapsed_ms) {
         left = &session->beats[i].left_ms;
         *left = *left > elapsed_ms ? *left - elapsed_ms : 0;
     }
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         left = &core->sets[i].lease_left_ms;
         if (core->sets[i].used && *left != NODE_NEVER) {
             *left = *left > elapsed_ms ? *left - elapsed_ms : 0;

@@ -13,7 +13,7 @@ void node_leave_take(node_core_t *core, const char *reason,
     node_note(effects, "the machine goes down: %s -> all stopped", reason);
     core->leaving = true;
     FLEET_COPY(core->leave_reason, reason);
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         node_set_t *set = &core->sets[i];
         if (set->used) {
             set->prepare.wanted = false;
@@ -28,17 +28,17 @@ void node_leave_advance(node_core_t *core, node_effects_t *effects) {
         return;
     }
     bool clean = true;
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         const node_set_t *set = &core->sets[i];
         if (!set->used) {
             continue;
         }
-        bool gave_up = set->stop_failed && set->mode == NODE_MODE_IDLE;
-        bool here = node_set_open(set) || set->there != 0 || set->prepared != 0;
-        if ((here && !gave_up) || set->mode != NODE_MODE_IDLE) {
-            return;
+        bool waits = set->stop != NODE_WHY_NONE && !set->stop_failed;
+        if (waits || set->mode != NODE_MODE_IDLE) {
+            return; // every act of it has a limit
         }
-        clean = clean && !here;
+        // What is open and not wanted down any more could not be stopped.
+        clean = clean && !node_set_open(set) && set->there == 0;
     }
     if (!node_has_room(effects, 3)) {
         core->more = true;

@@ -28,7 +28,7 @@ uint32_t node_plan_kind(const node_plan_t *plan, fleet_resource_kind_t kind) {
 }
 
 node_set_t *node_set_find(node_core_t *core, const char *name) {
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         if (core->sets[i].used && strcmp(core->sets[i].name, name) == 0) {
             return &core->sets[i];
         }
@@ -43,9 +43,10 @@ static bool set_is_busy(const node_set_t *set) {
             return true;
         }
     }
-    return set->mode != NODE_MODE_IDLE || set->acquire.token != 0 ||
-           set->prepare.wanted || set->prepared != 0 || set->there != 0 ||
-           set->evict.wanted || set->evict.slot.job != 0;
+    return set->look.job != 0 || set->mode != NODE_MODE_IDLE ||
+           set->acquire.token != 0 || set->prepare.wanted ||
+           set->prepared != 0 || set->there != 0 || set->evict.wanted ||
+           set->evict.slot.job != 0;
 }
 
 // How gladly an entry is given up for another: 0 never, then what is only
@@ -65,8 +66,14 @@ static unsigned set_spare(const node_set_t *set) {
 
 node_set_t *node_set_add(node_core_t *core, const char *name,
                          node_effects_t *effects) {
+    if (name[0] == '\0') {
+        return NULL;
+    }
+    if (core->sets_n < NODE_SETS_MAX) {
+        core->sets_n += 1; // a fresh entry is taken before any other
+    }
     node_set_t *best = NULL;
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         node_set_t *set = &core->sets[i];
         if (set_spare(set) > (best == NULL ? 0 : set_spare(best))) {
             best = set;
@@ -157,11 +164,15 @@ void node_set_define(node_set_t *set, const fleet_setdef_t *setdef,
         node_effect_t *effect = node_emit(effects, NODE_OUT_KEEP);
         FLEET_COPY(effect->set, set->name);
         effect->rev = rev;
+        set->prepare.done = false; // for another definition
     }
     // The definition of what is here was lost: any is better than none.
     if (node_set_open(set) && !set->run.known) {
         set->run = set->newest;
         set->there = node_plan_all(&set->run);
         set->stop_failed = false;
+        if (set->stop == NODE_WHY_NONE) {
+            node_sequence_begin(set, NODE_MODE_ADOPT, set->there, effects);
+        }
     }
 }

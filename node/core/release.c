@@ -66,6 +66,11 @@ void node_release_take(node_core_t *core, const fleet_release_t *release,
                             release->set, effects)) {
         return;
     }
+    if (release->token == 0 || release->token > FLEET_TOKEN_MAX) {
+        node_note(effects, "%s: release without a token -> ignored",
+                  release->set);
+        return;
+    }
     node_set_t *set = node_set_find(core, release->set);
     if (set == NULL) {
         set = node_set_add(core, release->set, effects);
@@ -111,7 +116,8 @@ void node_stop_begin(node_set_t *set, node_effects_t *effects) {
               node_why_word(set->stop));
     // A start that is undone keeps its phase: if that fails, a release tries
     // again.
-    if (node_set_open(set) && set->there != 0 && set->stop != NODE_WHY_UNDO) {
+    bool nothing = set->run.known && set->there == 0;
+    if (node_set_open(set) && !nothing && set->stop != NODE_WHY_UNDO) {
         node_set_record(set, set->token, fleet_phase_RELEASING, effects);
     }
     node_sequence_begin(set, NODE_MODE_STOP, set->there, effects);

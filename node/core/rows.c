@@ -8,7 +8,7 @@
 #include "node/core/state.h"
 
 static const node_set_t *find(const node_core_t *core, const char *name) {
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         if (core->sets[i].used && strcmp(core->sets[i].name, name) == 0) {
             return &core->sets[i];
         }
@@ -68,7 +68,7 @@ static const node_set_t *nth(const node_core_t *core, uint32_t n) {
     const char *last = "";
     for (;;) {
         const node_set_t *next = NULL;
-        for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+        for (uint32_t i = 0; i < core->sets_n; i++) {
             const node_set_t *set = &core->sets[i];
             if (set->used && set->phase != fleet_phase_NONE &&
                 strcmp(set->name, last) > 0 &&
@@ -89,7 +89,8 @@ static void fill_row(const node_set_t *set, fleet_local_row_t *row) {
     row->token = set->token;
     row->phase = set->phase;
     row->owns = owns(set);
-    row->lease_left_ms = node_set_open(set) ? set->lease_left_ms : 0;
+    bool leased = node_set_open(set) && set->lease_left_ms != NODE_NEVER;
+    row->lease_left_ms = leased ? set->lease_left_ms : 0;
     describe(set, row->text);
 }
 
@@ -138,18 +139,35 @@ static void check_set(const node_core_t *core, const node_set_t *set) {
     // Nothing waits to be acquired that is not above what was seen.
     assert(set->acquire.token == 0 || set->acquire.token > set->token);
     // A set that nobody may stop is not being stopped.
-    assert(set->mode != NODE_MODE_STOP || set->stop != NODE_WHY_NONE);
+    assert(set->mode != NODE_MODE_STOP || set->stop != NODE_WHY_NONE ||
+           set->acquire.from_token != 0);
+    assert(!set->stop_failed || set->stop != NODE_WHY_NONE);
+    assert(set->mode != NODE_MODE_START ||
+           set->phase == fleet_phase_ACQUIRING || set->run.n == 0);
+    assert((set->mode != NODE_MODE_DOWN && set->mode != NODE_MODE_UP) ||
+           set->phase == fleet_phase_HELD);
+    assert(!set->broken || set->phase == fleet_phase_ACQUIRING);
+    assert(set->unsaid == NODE_WHY_NONE || set->phase == fleet_phase_CLOSED);
+    // What is open, or may be here, can be told by a definition.
+    assert(set->there == 0 || set->run.known);
     for (uint32_t i = 0; i < FLEET_RESOURCES_MAX; i++) {
         assert(set->work[i].job <= core->job);
         assert(set->work[i].job == 0 || set->work[i].job != set->link[i].job);
+        // An act that is still wanted belongs to the sequence under way.
+        assert(set->work[i].job == 0 || set->work[i].abandoned ||
+               set->mode != NODE_MODE_IDLE);
     }
 }
 
 void node_core_check(const node_core_t *core) {
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         if (core->sets[i].used) {
             check_set(core, &core->sets[i]);
         }
     }
     assert(core->session.state != NODE_SESSION_OPEN || core->connected);
+    assert(core->session.state != NODE_SESSION_OPEN ||
+           core->session.lease_ms != 0);
+    assert(core->sets_n <= NODE_SETS_MAX);
+    assert(!core->left || core->leaving);
 }

@@ -95,7 +95,7 @@ static void sequence_go(node_core_t *core, node_set_t *set,
     }
     for (uint32_t i = 0; i < FLEET_RESOURCES_MAX; i++) {
         if ((set->todo & node_bit(i)) != 0 && set->work[i].job == 0 &&
-            may_go(set, i)) {
+            set->link[i].job == 0 && may_go(set, i)) {
             part_act(core, set, i, effects);
         }
     }
@@ -156,9 +156,10 @@ static bool is_overtaken(const node_set_t *set) {
         return acquire || !set->prepare.wanted ||
                set->prepared_rev != set->newest.rev;
     case NODE_MODE_START:
+        return stop || acquire;
     case NODE_MODE_DOWN:
     case NODE_MODE_UP:
-        return stop || acquire;
+        return stop || acquire || set->transfer != set->restart.transfer;
     case NODE_MODE_STOP:
         return in_place;
     case NODE_MODE_UNPREPARE:

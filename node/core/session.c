@@ -64,7 +64,7 @@ static void send_hello(node_core_t *core, node_effects_t *effects) {
     FLEET_COPY(hello->kernel_id, core->config.kernel_id);
     hello->watchdog_ms = core->config.watchdog_ms;
     hello->slots = core->config.slots;
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         const node_set_t *set = &core->sets[i];
         if (set->used && set->phase != fleet_phase_NONE) {
             fleet_pair_t *record = &hello->records[hello->records_n++];
@@ -87,7 +87,7 @@ static void send_heartbeat(node_core_t *core, node_effects_t *effects) {
     beat->term = core->term;
     beat->session = session->id;
     beat->number = session->number;
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         node_set_t *set = &core->sets[i];
         if (set->used && node_set_open(set)) {
             fleet_pair_t *pair = &beat->pairs[beat->pairs_n++];
@@ -244,7 +244,7 @@ static void hello_ok(node_core_t *core, const fleet_hello_ok_t *ok,
     session->lease_left_ms = ok->lease_ms > session->hello_age_ms
                                  ? ok->lease_ms - session->hello_age_ms
                                  : 0;
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         node_set_t *set = &core->sets[i];
         set->listed_from = 0;
         set->prepare.wanted = false;
@@ -282,7 +282,7 @@ static void confirmed(node_core_t *core, const fleet_confirmed_t *answer,
     if (beat->left_ms > session->lease_left_ms) {
         session->lease_left_ms = beat->left_ms;
     }
-    for (uint32_t i = 0; i < NODE_SETS_MAX; i++) {
+    for (uint32_t i = 0; i < core->sets_n; i++) {
         node_set_t *set = &core->sets[i];
         if (!set->used || !node_set_open(set) || set->listed_from == 0 ||
             answer->number < set->listed_from) {
@@ -315,6 +315,8 @@ bool node_session_message(node_core_t *core, const fleet_message_t *message,
                   reason->code, reason->text);
         node_session_end(core, "turned away", effects);
         core->session.hello_due = false;
+        core->session.resend_ms = RESEND_GROWTH * core->config.resend_ms;
+        core->session.resend_left_ms = core->session.resend_ms;
     } else {
         return false;
     }

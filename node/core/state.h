@@ -20,7 +20,7 @@
 #define NODE_NEVER UINT64_MAX
 #define NODE_BEATS 64     // heartbeats whose answers still confirm
 #define NODE_LOOKS_MAX 8  // looks at a time
-#define NODE_SET_ROOM 104 // effects of one set in one step, at most
+#define NODE_SET_ROOM 128 // effects of one set in one step, at most
 
 #define NODE_PROBE_MS 10000
 #define NODE_LINK_MS 10000
@@ -95,9 +95,8 @@ typedef struct node_acquire {
 typedef struct node_prepare {
     bool wanted;
     bool done;
-    bool failed;
     uint64_t transfer;
-    uint64_t left_ms;
+    uint64_t left_ms; // until what is prepared is taken back
 } node_prepare_t;
 
 typedef struct node_restart {
@@ -164,7 +163,6 @@ typedef struct node_set {
     uint64_t from_token;
     uint64_t transfer; // its acts are steps of it
     uint32_t todo;     // parts whose act has not succeeded yet
-    uint32_t up;       // parts that this START has up
     bool failed;       // starts nothing more, ends when nothing runs
     node_failure_t failure;
     bool broken; // acquiring, and the start has failed and was not undone
@@ -172,7 +170,7 @@ typedef struct node_set {
 
     // Parts, as bits.
     uint32_t there;    // may be there: STOP has to see to it
-    uint32_t prepared; // likewise, UNPREPARE
+    uint32_t prepared; // likewise UNPREPARE, by the definition prepared_rev
     uint64_t prepared_rev;
     uint32_t silent; // SILENCE was done
     uint32_t renew;  // RENEW is due
@@ -241,6 +239,7 @@ struct node_core {
     uint64_t job;     // the last one
     uint32_t booting; // sets that a boot left and that are not closed yet
     node_session_t session;
+    uint32_t sets_n; // entries beyond were never used
     node_set_t sets[NODE_SETS_MAX];
 };
 
