@@ -717,6 +717,214 @@ static void a_hole_in_time_silences_all(void **state) {
     expect_trace(w, "hello www:5:held\nSILENCE public\n");
 }
 
+static void what_comes_after_the_lease_finds_no_session(void **state) {
+    world_t *w = *state;
+    open_session(w);
+    fleet_acquire_t *acquire = &from_broker(w, FLEET_MESSAGE_acquire)->acquire;
+    acquire->term = w->term;
+    acquire->session = w->session;
+    FLEET_COPY(acquire->set, "www");
+    acquire->token = 5;
+    node_input_t input = {.kind = NODE_IN_MESSAGE,
+                          .elapsed_ms = 1001,
+                          .message = &w->message,
+                          .setdef = &w->setdef,
+                          .rev = 1};
+    step(w, &input);
+    expect_trace(w, "hello\n");
+}
+
+static void a_boot_closes_half_started_sets_first_too(void **state) {
+    world_t *w = *state;
+    loaded(w, 5, fleet_phase_ACQUIRING, false);
+    simple(w, NODE_IN_START, 0);
+    simple(w, NODE_IN_CONNECTED, 0);
+    expect_trace(w, "RECORD 5 releasing\nSTOP nginx\n");
+}
+
+static void a_boot_that_cannot_close_says_so(void **state) {
+    world_t *w = *state;
+    loaded(w, 5, fleet_phase_HELD, false);
+    simple(w, NODE_IN_START, 0);
+    simple(w, NODE_IN_CONNECTED, 0);
+    forget(w);
+    ends(w, NODE_ACT_STOP, "nginx", FLEET_HELD, NODE_FOUND_ALL);
+    expect_trace(w, "hello www:5:releasing\n");
+    tick(w, 10000);
+    expect_trace(w, "hello www:5:releasing\nSTOP nginx\n");
+}
+
+static void a_lost_definition_is_waited_for(void **state) {
+    world_t *w = *state;
+    node_input_t input = {
+        .kind = NODE_IN_LOADED, .same_boot = true, .lease_left_ms = 5000};
+    FLEET_COPY(input.record.set, "www");
+    input.record.token = 5;
+    input.record.phase = fleet_phase_ACQUIRING;
+    step(w, &input);
+    simple(w, NODE_IN_START, 0);
+    simple(w, NODE_IN_CONNECTED, 0);
+    expect_trace(w, "hello www:5:acquiring\n");
+    hello_ok(w);
+    release(w, 5, false);
+    expect_trace(w, "RECORD 5 releasing\nrelease_failed 5 \n");
+    // The definition comes with what is looked at; the next release succeeds.
+    fleet_watch_set_t *watch =
+        &from_broker(w, FLEET_MESSAGE_watch_set)->watch_set;
+    watch->term = w->term;
+    watch->session = w->session;
+    FLEET_COPY(watch->set, "www");
+    watch->rev = 1;
+    deliver(w);
+    expect_trace(w, "PROBE disk\nPROBE data\nPROBE public\nPROBE nginx\n");
+    release(w, 5, false);
+    for (uint32_t i = 0; i < 4; i++) {
+        done(w, NODE_ACT_PROBE, w->setdef.resources[i].name);
+    }
+    done(w, NODE_ACT_STOP, "nginx");
+    done(w, NODE_ACT_STOP, "data");
+    done(w, NODE_ACT_STOP, "public");
+    forget(w);
+    done(w, NODE_ACT_STOP, "disk");
+    expect_trace(w, "RECORD 5 closed\nclosed 5 release\n");
+}
+
+static void a_lock_beyond_the_token_is_anothers(void **state) {
+    world_t *w = *state;
+    loaded(w, 5, fleet_phase_HELD, true);
+    simple(w, NODE_IN_START, 0);
+    done(w, NODE_ACT_PROBE, "data");
+    done(w, NODE_ACT_PROBE, "public");
+    done(w, NODE_ACT_PROBE, "nginx");
+    forget(w);
+    // Its device is still attached, but somebody has stamped the lock.
+    node_input_t input = {.kind = NODE_IN_RESULT,
+                          .act = NODE_ACT_PROBE,
+                          .job = w->jobs[NODE_ACT_PROBE][0],
+                          .ok = true,
+                          .found = NODE_FOUND_PART,
+                          .lock_token = 6};
+    FLEET_COPY(input.set, "www");
+    step(w, &input);
+    tick(w, 0);
+    expect_trace(w, "RECORD 5 releasing\nSILENCE public\n");
+}
+
+static void leaving_ends_where_a_release_has_failed(void **state) {
+    world_t *w = *state;
+    open_session(w);
+    hold(w, 5);
+    release(w, 5, false);
+    simple(w, NODE_IN_LEAVE, 0);
+    forget(w);
+    ends(w, NODE_ACT_STOP, "nginx", FLEET_HELD, NODE_FOUND_ALL);
+    expect_trace(w, "release_failed 5 nginx\nLEFT\n");
+}
+
+static void a_release_reaches_beyond_a_grant_that_comes_late(void **state) {
+    world_t *w = *state;
+    open_session(w);
+    hold(w, 5);
+    release(w, 8, false);
+    forget(w);
+    acquire(w, 7, 0);
+    expect_trace(w, "stale 7<8\n");
+    acquire(w, 8, 0);
+    expect_trace(w, "");
+    done(w, NODE_ACT_STOP, "nginx");
+    done(w, NODE_ACT_STOP, "data");
+    done(w, NODE_ACT_STOP, "public");
+    forget(w);
+    done(w, NODE_ACT_STOP, "disk");
+    expect_trace(w, "RECORD 8 closed\nclosed 8 release\n");
+}
+
+static void an_old_eviction_is_stale(void **state) {
+    world_t *w = *state;
+    open_session(w);
+    hold(w, 9);
+    fleet_evict_t *evict = &from_broker(w, FLEET_MESSAGE_evict)->evict;
+    evict->term = w->term;
+    evict->session = w->session;
+    FLEET_COPY(evict->set, "www");
+    evict->token = 8;
+    deliver(w);
+    expect_trace(w, "stale 8<9\n");
+}
+
+static void a_restart_of_what_is_not_held_is_refused(void **state) {
+    world_t *w = *state;
+    open_session(w);
+    fleet_restart_t *restart = &from_broker(w, FLEET_MESSAGE_restart)->restart;
+    restart->term = w->term;
+    restart->session = w->session;
+    FLEET_COPY(restart->set, "www");
+    restart->token = 5;
+    restart->transfer = 8;
+    deliver(w);
+    expect_trace(w, "restarted failed\n");
+}
+
+static void a_failed_restart_makes_it_sick(void **state) {
+    world_t *w = *state;
+    open_session(w);
+    hold(w, 5);
+    fleet_restart_t *restart = &from_broker(w, FLEET_MESSAGE_restart)->restart;
+    restart->term = w->term;
+    restart->session = w->session;
+    FLEET_COPY(restart->set, "www");
+    restart->token = 5;
+    restart->transfer = 8;
+    deliver(w);
+    done(w, NODE_ACT_STOP, "nginx");
+    forget(w);
+    ends(w, NODE_ACT_START, "nginx", FLEET_START_FAILED, NODE_FOUND_NOTHING);
+    expect_trace(w, "restarted failed\nhealth nginx failed\n");
+    assert_true(node_core_owns(w->core, "www"));
+}
+
+static void a_probe_has_to_fail_twice(void **state) {
+    world_t *w = *state;
+    w->setdef.resources[3].service.probe_every_ms = 100;
+    open_session(w);
+    hold(w, 5);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(node_core_deadline(w->core), 100);
+        tick(w, 100);
+        expect_trace(w, "PROBE nginx\n");
+        ends(w, NODE_ACT_PROBE, "nginx", FLEET_OK, NODE_FOUND_NOTHING);
+        expect_trace(w, i == 0 ? "" : "health nginx failed\n");
+    }
+    hello_ok(w); // not asked for
+    tick(w, 100);
+    forget(w);
+    done(w, NODE_ACT_PROBE, "nginx");
+    expect_trace(w, "health nginx ok\n");
+}
+
+static void without_a_token_nothing_is_done(void **state) {
+    world_t *w = *state;
+    open_session(w);
+    release(w, 0, false);
+    acquire(w, 0, 0);
+    expect_trace(w, "");
+}
+
+static void a_refused_import_names_the_lock(void **state) {
+    world_t *w = *state;
+    open_session(w);
+    acquire(w, 5, 0);
+    forget(w);
+    node_input_t input = {.kind = NODE_IN_RESULT,
+                          .act = NODE_ACT_START,
+                          .job = w->jobs[NODE_ACT_START][0],
+                          .err = FLEET_LOCK_FOREIGN,
+                          .lock_token = 9};
+    FLEET_COPY(input.set, "www");
+    step(w, &input);
+    expect_trace(w, "stale 5<9\nABANDON START\n");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void) {
@@ -745,6 +953,19 @@ int main(void) {
         TEST(leaving_stops_everything_and_says_so),
         TEST(a_larger_token_tears_down_first),
         TEST(a_hole_in_time_silences_all),
+        TEST(what_comes_after_the_lease_finds_no_session),
+        TEST(a_boot_closes_half_started_sets_first_too),
+        TEST(a_boot_that_cannot_close_says_so),
+        TEST(a_lost_definition_is_waited_for),
+        TEST(a_lock_beyond_the_token_is_anothers),
+        TEST(leaving_ends_where_a_release_has_failed),
+        TEST(a_release_reaches_beyond_a_grant_that_comes_late),
+        TEST(an_old_eviction_is_stale),
+        TEST(a_restart_of_what_is_not_held_is_refused),
+        TEST(a_failed_restart_makes_it_sick),
+        TEST(a_probe_has_to_fail_twice),
+        TEST(without_a_token_nothing_is_done),
+        TEST(a_refused_import_names_the_lock),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
