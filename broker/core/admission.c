@@ -42,6 +42,7 @@ static void say_offline(const broker_core_t *core, uint32_t set, uint32_t node,
                           node_soft_of(core, node)->heard
                               ? "is about to say hello again"
                               : "was not heard since the broker started");
+        why->retry = true; // it has a lease: its hello is a moment away
     } else if (n->state == fleet_node_state_NEW) {
         fleet_reason_make(why, FLEET_NODE_OFFLINE, "%s was never heard",
                           n->name);

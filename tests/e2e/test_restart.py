@@ -50,9 +50,10 @@ def test_a_broker_that_restarts_in_the_middle_of_a_move(cluster):
         moving = cluster.start("fleet", "move", "www", target, "--json")
         cluster.demo("restart", "broker")
         out, err = moving.communicate(timeout=60)
-        expect(moving.returncode in (0, 2), "moved or returned", moving.returncode, out, err)
+        # It may come so early that the nodes have not said hello yet: ask again.
+        expect(moving.returncode in (0, 2, 75), "how it ended", moving.returncode, out, err)
         outcome = json.loads(out)["outcome"]
-        expect(outcome in ("moved", "returned"), "outcome", out)
+        expect(outcome in ("moved", "returned", "refused"), "outcome", out)
         cluster.wait_set("running", target if outcome == "moved" else None)
         cluster.audit()
 
