@@ -34,7 +34,7 @@
 #define SIGNALLED_MAX 512
 #define WATCHED_MAX 64
 #define ROUND_MS 50
-#define QUIET_ROUNDS 8
+#define QUIET_ROUNDS 4
 
 static uint64_t least(uint64_t a, uint64_t b) {
     return a < b ? a : b;
@@ -72,7 +72,7 @@ static bool make_dirs(const char *path) {
 
 static void fs_start(const agent_ctx_t *ctx, agent_result_t *result) {
     const fleet_filesystem_t *filesystem = &ctx->resource->filesystem;
-    patience_t limit = patience_of_ms(ctx->resource->start_ms);
+    patience_t limit = patience_of_limit(ctx->resource->start_ms);
     holders_target_t target;
     if (!find_device(ctx, &target)) {
         agent_fail(result, FLEET_START_FAILED,
@@ -325,11 +325,6 @@ static bool is_root(const holders_target_t *target) {
     return stat("/", &status) == 0 && holders_target_has(target, status.st_dev);
 }
 
-// Somewhat before the runner's limit, so that it is still said who holds it.
-static uint64_t stop_limit_ms(const fleet_resource_t *resource) {
-    return resource->stop_ms - resource->stop_ms / 10;
-}
-
 static void fs_stop(const agent_ctx_t *ctx, agent_result_t *result) {
     const fleet_filesystem_t *filesystem = &ctx->resource->filesystem;
     effort_t effort = {.ctx = ctx};
@@ -349,7 +344,7 @@ static void fs_stop(const agent_ctx_t *ctx, agent_result_t *result) {
         FLEET_FORMAT(result->text, "%s unmounted", filesystem->mount);
         return;
     }
-    effort.limit = patience_of_ms(stop_limit_ms(ctx->resource));
+    effort.limit = patience_of_limit(ctx->resource->stop_ms);
     effort.holders = calloc(1, sizeof(*effort.holders));
     assert(effort.holders);
     if (insist(&effort)) {

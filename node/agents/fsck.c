@@ -165,7 +165,7 @@ bool fsck_run(const agent_ctx_t *ctx, const char *device, uint64_t limit_ms,
                read_ext(device) == EXT_CLEAN) {
         note = "clean";
     }
-    if (!note) {
+    if (!note && checker) {
         return run_checker(ctx, checker, device, limit_ms, ret_note, result);
     }
     fleet_text_copy(ret_note, FLEET_TEXT_MAX + 1, note);

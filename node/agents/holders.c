@@ -19,6 +19,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "node/agents/ktext.h"
 #include "node/agents/loopdev.h"
 #include "node/agents/patience.h"
 #include "proto/text.h"
@@ -131,8 +132,7 @@ static bool descriptors_hold(const holders_target_t *target, int dir,
         return false;
     }
     bool holds = false;
-    const struct dirent *entry = NULL;
-    while (!holds && (entry = readdir(entries)) != NULL) {
+    for (const struct dirent *entry; !holds && (entry = readdir(entries));) {
         if (isdigit((unsigned char)entry->d_name[0]) &&
             file_holds(target, dirfd(entries), entry->d_name)) {
             fleet_name_t what;
@@ -161,17 +161,18 @@ static bool mappings_hold(const holders_target_t *target, int dir,
     char *line = NULL;
     size_t size = 0;
     while (!holds && getline(&line, &size, maps) > 0) {
-        unsigned major_number = 0;
-        unsigned minor_number = 0;
-        unsigned long inode = 0;
-        int path_at = 0;
-        int n = sscanf(line, "%*s %*s %*s %x:%x %lu %n", &major_number,
-                       &minor_number, &inode, &path_at);
-        if (n == 3 && inode != 0 &&
-            holders_target_has(target, makedev(major_number, minor_number))) {
-            line[strcspn(line, "\n")] = '\0';
-            fleet_text_format(ret_how, FLEET_TEXT_MAX + 1, "mapped %s",
-                              line + path_at);
+        line[strcspn(line, "\n")] = '\0';
+        const char *at = line;
+        uint64_t major_number = 0;
+        uint64_t minor_number = 0;
+        uint64_t inode = 0;
+        if (ktext_skip(&at, 3) && ktext_number(&at, 16, &major_number) &&
+            ktext_word(&at, ":") && ktext_number(&at, 16, &minor_number) &&
+            ktext_number(&at, 10, &inode) && inode != 0 &&
+            holders_target_has(target, makedev((unsigned)major_number,
+                                               (unsigned)minor_number))) {
+            at += strspn(at, " ");
+            fleet_text_format(ret_how, FLEET_TEXT_MAX + 1, "mapped %s", at);
             holds = true;
         }
     }
@@ -195,8 +196,7 @@ static bool threads_hold(const holders_target_t *target, int dir,
         return false;
     }
     bool holds = false;
-    const struct dirent *entry = NULL;
-    while (!holds && (entry = readdir(tasks)) != NULL) {
+    for (const struct dirent *entry; !holds && (entry = readdir(tasks));) {
         if (!isdigit((unsigned char)entry->d_name[0])) {
             continue;
         }
@@ -225,34 +225,28 @@ typedef struct stat_line {
 // ends it.
 static bool read_stat(int dir, stat_line_t *ret_stat) {
     char text[1024];
-    int fd = openat(dir, "stat", O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
+    if (!ktext_read(dir, "stat", text, sizeof(text))) {
         return false;
     }
-    ssize_t n = read(fd, text, sizeof(text) - 1);
-    close(fd);
-    if (n <= 0) {
-        return false;
-    }
-    text[n] = '\0';
-    char *open_at = strchr(text, '(');
+    const char *open_at = strchr(text, '(');
     char *close_at = strrchr(text, ')');
-    if (!open_at || !close_at || close_at < open_at) {
+    if (!open_at || !close_at || close_at < open_at || close_at[1] != ' ') {
         return false;
     }
     *close_at = '\0';
-    stat_line_t stat_line = {0};
+    stat_line_t stat_line = {.state = close_at[2]};
     FLEET_COPY(stat_line.name, open_at + 1);
     // state ppid pgrp session tty tpgid flags, 12 numbers more, starttime
-    unsigned long long ticks = 0;
-    if (sscanf(close_at + 1,
-               " %c %d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d "
-               "%*d %*d %*d %*d %llu",
-               &stat_line.state, &stat_line.parent, &stat_line.flags,
-               &ticks) != 4) {
+    const char *at = close_at + 3;
+    uint64_t parent = 0;
+    uint64_t flags = 0;
+    if (!ktext_number(&at, 10, &parent) || !ktext_skip(&at, 4) ||
+        !ktext_number(&at, 10, &flags) || !ktext_skip(&at, 12) ||
+        !ktext_number(&at, 10, &stat_line.start_ticks)) {
         return false;
     }
-    stat_line.start_ticks = ticks;
+    stat_line.parent = (pid_t)parent;
+    stat_line.flags = (unsigned)flags;
     *ret_stat = stat_line;
     return true;
 }
@@ -325,8 +319,7 @@ void holders_find_processes(const holders_target_t *target, bool deep,
         return;
     }
     family_t family = find_family(dirfd(proc));
-    const struct dirent *entry = NULL;
-    while ((entry = readdir(proc)) != NULL) {
+    for (const struct dirent *entry; (entry = readdir(proc));) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
         if (pid <= 0) {
             continue;
@@ -380,13 +373,9 @@ static void find_loops(const holders_target_t *target, holders_t *holders) {
             char name[64];
             snprintf(name, sizeof(name), "/sys/block/loop%u/loop/backing_file",
                      list.items[j].number);
-            char file[PATH_MAX] = "a file of it";
-            FILE *stream = fopen(name, "re");
-            if (stream) {
-                if (fgets(file, sizeof(file), stream)) {
-                    file[strcspn(file, "\n")] = '\0';
-                }
-                fclose(stream);
+            char file[PATH_MAX];
+            if (!ktext_read(AT_FDCWD, name, file, sizeof(file))) {
+                snprintf(file, sizeof(file), "a file of it");
             }
             FLEET_FORMAT(holder.how, "loop device /dev/loop%u on %s",
                          list.items[j].number, file);
@@ -425,8 +414,7 @@ static void find_mappers(const holders_target_t *target, holders_t *holders) {
     if (!entries) {
         return;
     }
-    const struct dirent *entry = NULL;
-    while ((entry = readdir(entries)) != NULL) {
+    for (const struct dirent *entry; (entry = readdir(entries));) {
         if (entry->d_name[0] != '.') {
             holder_t holder = {.kind = HOLDER_MAPPER};
             FLEET_FORMAT(holder.how, "block device %s on top of it",

@@ -25,6 +25,7 @@
 #include "node/agents/evict.h"
 #include "node/agents/holders.h"
 #include "node/agents/imagefile.h"
+#include "node/agents/ktext.h"
 #include "node/agents/mounts.h"
 #include "node/agents/patience.h"
 #include "proto/text.h"
@@ -74,11 +75,12 @@ static bool link_device(const agent_ctx_t *ctx, loopdev_t *ret_device) {
     link_path(ctx, link);
     char path[FLEET_ID_MAX + 1];
     ssize_t n = readlink(link, path, sizeof(path) - 1);
-    unsigned number = 0;
+    const char *at = path;
+    uint64_t number = 0;
     loopdev_t device;
     path[n > 0 ? n : 0] = '\0';
-    if (sscanf(path, "/dev/loop%u", &number) != 1 ||
-        !loopdev_look(number, &device) || !is_ours(ctx, &device)) {
+    if (!ktext_word(&at, "/dev/loop") || !ktext_number(&at, 10, &number) ||
+        !loopdev_look((unsigned)number, &device) || !is_ours(ctx, &device)) {
         return false;
     }
     *ret_device = device;
@@ -302,10 +304,6 @@ static void image_start(const agent_ctx_t *ctx, agent_result_t *result) {
 
 // Stop
 
-static uint64_t stop_limit_ms(const agent_ctx_t *ctx) {
-    return ctx->resource->stop_ms - ctx->resource->stop_ms / 10;
-}
-
 // Without the file its device can still go, so that nothing of it is left here;
 // the lock cannot.
 static void stop_unseen(const agent_ctx_t *ctx, const imagefile_t *image,
@@ -313,7 +311,9 @@ static void stop_unseen(const agent_ctx_t *ctx, const imagefile_t *image,
     loopdev_t device;
     const char *rest = "";
     if (link_device(ctx, &device)) {
-        if (!detach(&device, stop_limit_ms(ctx), FLEET_STOP_FAILED, result)) {
+        patience_t limit = patience_of_limit(ctx->resource->stop_ms);
+        if (!detach(&device, patience_left_ms(&limit), FLEET_STOP_FAILED,
+                    result)) {
             return;
         }
         rest = ", but its device is detached";
@@ -325,7 +325,7 @@ static void stop_unseen(const agent_ctx_t *ctx, const imagefile_t *image,
 
 static bool stop_devices(const agent_ctx_t *ctx, const imagefile_t *image,
                          agent_result_t *result) {
-    patience_t limit = patience_of_ms(stop_limit_ms(ctx));
+    patience_t limit = patience_of_limit(ctx->resource->stop_ms);
     loopdev_list_t list;
     if (!find_devices(image, FLEET_STOP_FAILED, &list, result)) {
         return false;

@@ -5,11 +5,12 @@
 #include "node/agents/imagefile.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "node/agents/ktext.h"
 #include "proto/text.h"
 
 imagefile_t imagefile_open(const agent_ctx_t *ctx) {
@@ -34,16 +35,11 @@ void imagefile_close(imagefile_t *image) {
 // As this host sees it, which on a machine that plays several hosts is not the
 // kernel's.
 static void read_boot_id(fleet_id_t ret_boot_id) {
-    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "re");
-    if (!file) {
-        return;
-    }
     fleet_id_t boot_id;
-    if (fgets(boot_id, sizeof(boot_id), file)) {
-        boot_id[strcspn(boot_id, "\n")] = '\0';
+    if (ktext_read(AT_FDCWD, "/proc/sys/kernel/random/boot_id", boot_id,
+                   sizeof(boot_id))) {
         fleet_text_copy(ret_boot_id, FLEET_ID_MAX + 1, boot_id);
     }
-    fclose(file);
 }
 
 label_command_t imagefile_command(const agent_ctx_t *ctx, label_verb_t verb) {

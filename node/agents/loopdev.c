@@ -20,6 +20,7 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "node/agents/ktext.h"
 #include "node/agents/label.h"
 #include "node/agents/patience.h"
 #include "proto/text.h"
@@ -63,14 +64,16 @@ static bool read_tag(const uint8_t name[LO_NAME_SIZE], loopdev_tag_t *ret_tag) {
     char text[LO_NAME_SIZE];
     memcpy(text, name, sizeof(text));
     text[sizeof(text) - 1] = '\0';
+    const char *at = text;
+    uint64_t hash = 0;
     loopdev_tag_t tag = {0};
-    int end = 0;
-    if (sscanf(text, "fleet:%8" SCNx32 ":%20" SCNu64 ":%n", &tag.set_hash,
-               &tag.token, &end) != 2 ||
-        end == 0 || !fleet_name_ok(text + end)) {
+    if (!ktext_word(&at, "fleet:") || !ktext_number(&at, 16, &hash) ||
+        !ktext_word(&at, ":") || !ktext_number(&at, 10, &tag.token) ||
+        !ktext_word(&at, ":") || !fleet_name_ok(at)) {
         return false;
     }
-    FLEET_COPY(tag.node, text + end);
+    tag.set_hash = (uint32_t)hash;
+    FLEET_COPY(tag.node, at);
     *ret_tag = tag;
     return true;
 }
@@ -90,21 +93,19 @@ void loopdev_path(unsigned number, fleet_id_t ret_path) {
 static bool make_node(unsigned number, const char *path) {
     char name[64];
     snprintf(name, sizeof(name), "/sys/block/loop%u/dev", number);
-    FILE *file = fopen(name, "re");
-    if (!file) {
-        return false;
-    }
-    unsigned major_number = 0;
-    unsigned minor_number = 0;
-    int n = fscanf(file, "%u:%u", &major_number, &minor_number);
-    fclose(file);
-    return n == 2 && (mknod(path, S_IFBLK | 0660,
-                            makedev(major_number, minor_number)) == 0 ||
-                      errno == EEXIST);
+    char text[32];
+    const char *at = text;
+    uint64_t major_number = 0;
+    uint64_t minor_number = 0;
+    return ktext_read(AT_FDCWD, name, text, sizeof(text)) &&
+           ktext_number(&at, 10, &major_number) && ktext_word(&at, ":") &&
+           ktext_number(&at, 10, &minor_number) &&
+           (mknod(path, S_IFBLK | 0660,
+                  makedev((unsigned)major_number, (unsigned)minor_number)) ==
+                0 ||
+            errno == EEXIST);
 }
 
-// Read-only: administering needs no more, and a close after writing would make
-// udev look at the device again.
 static int open_device(unsigned number, int flags) {
     fleet_id_t path;
     loopdev_path(number, path);
@@ -177,16 +178,17 @@ static bool find(dev_t dev, const ino_t *ino, loopdev_list_t *ret_list,
     }
     loopdev_list_t list = {0};
     bool ok = true;
-    const struct dirent *entry = NULL;
-    while (ok && (entry = readdir(blocks)) != NULL) {
-        unsigned number = 0;
-        if (sscanf(entry->d_name, "loop%u", &number) != 1) {
+    for (const struct dirent *entry; ok && (entry = readdir(blocks));) {
+        const char *at = entry->d_name;
+        uint64_t number = 0;
+        if (!ktext_word(&at, "loop") || !ktext_number(&at, 10, &number)) {
             continue;
         }
         loopdev_t device;
-        looked_t looked = look(number, &device);
+        looked_t looked = look((unsigned)number, &device);
         if (looked == LOOKED_FAILED) {
-            FLEET_FORMAT(*ret_why, "/dev/loop%u: %s", number, strerror(errno));
+            FLEET_FORMAT(*ret_why, "/dev/loop%u: %s", (unsigned)number,
+                         strerror(errno));
             ok = false;
         } else if (looked == LOOKED_ATTACHED && device.file_dev == dev &&
                    (!ino || device.file_ino == *ino)) {
@@ -353,13 +355,10 @@ static bool set_status(int fd, const struct loop_info64 *info) {
 static bool count_writes(unsigned number, uint64_t *ret_writes) {
     char name[64];
     snprintf(name, sizeof(name), "/sys/block/loop%u/stat", number);
-    FILE *file = fopen(name, "re");
-    if (!file) {
-        return false;
-    }
-    int n = fscanf(file, "%*s %*s %*s %*s %" SCNu64, ret_writes);
-    fclose(file);
-    return n == 1;
+    char text[256];
+    const char *at = text;
+    return ktext_read(AT_FDCWD, name, text, sizeof(text)) &&
+           ktext_skip(&at, 4) && ktext_number(&at, 10, ret_writes);
 }
 
 // A request is measured against the device's size before it waits for its turn,

@@ -167,8 +167,7 @@ static places_t find_places(int proc) {
         return places;
     }
     rewinddir(entries); // the copy shares its position
-    const struct dirent *entry = NULL;
-    while ((entry = readdir(entries)) != NULL) {
+    for (const struct dirent *entry; (entry = readdir(entries));) {
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
         char path[32];
         snprintf(path, sizeof(path), "%d/ns/mnt", pid);

@@ -22,6 +22,10 @@ patience_t patience_of_ms(uint64_t ms) {
                         .nap_us = NAP_FIRST_US};
 }
 
+patience_t patience_of_limit(uint64_t limit_ms) {
+    return patience_of_ms(limit_ms - limit_ms / 10);
+}
+
 uint64_t patience_left_ms(const patience_t *patience) {
     uint64_t now_us = patience_now_us();
     if (now_us >= patience->end_us) {

@@ -21,6 +21,10 @@ uint64_t patience_now_us(void);
 // A wait that ends in ms.
 patience_t patience_of_ms(uint64_t ms);
 
+// A wait that ends a tenth before an act's limit, at which the runner kills: so
+// that there is time to say who held what.
+patience_t patience_of_limit(uint64_t limit_ms);
+
 // Milliseconds until the end, rounded up; 0 when it has come.
 uint64_t patience_left_ms(const patience_t *patience);
 

@@ -241,8 +241,7 @@ static inline void scene_child_kill(scene_child_t *child) {
 // Loop devices on files of the directory.
 static inline void scene_clear_loops(void) {
     DIR *entries = opendir(scene_dir);
-    const struct dirent *entry = NULL;
-    while (entries && (entry = readdir(entries)) != NULL) {
+    for (const struct dirent *entry; entries && (entry = readdir(entries));) {
         struct stat status;
         loopdev_list_t list;
         fleet_text_t why;
@@ -294,7 +293,7 @@ static inline int scene_after_test(void **state) {
 // cleared here.
 static inline int scene_run(int (*tests)(void)) {
     if (geteuid() != 0) {
-        print_message("skipped: this test needs root\n");
+        printf("ok 1 # SKIP it needs root\n");
         return 0;
     }
     snprintf(scene_dir, sizeof(scene_dir), "/tmp/fleet-test-XXXXXX");

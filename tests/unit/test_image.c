@@ -341,8 +341,11 @@ static void a_stale_device_is_torn_down(void **state) {
 
 static void keep_open(int ready, const char *path) {
     int fd = open(path, O_RDONLY);
-    scene_child_ready(fd >= 0 ? ready : -1);
-    pause();
+    if (fd >= 0) {
+        scene_child_ready(ready);
+        pause();
+        close(fd);
+    }
 }
 
 static void a_held_device_is_not_released(void **state) {
@@ -507,8 +510,13 @@ static void evict_and_import_at_once(void **state) {
 }
 
 static int all_tests(void) {
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
-                  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    int memory = memfd_create("shared", MFD_CLOEXEC);
+    if (memory < 0 || ftruncate(memory, sizeof(*shared)) != 0) {
+        return 1;
+    }
+    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED,
+                  memory, 0);
+    close(memory);
     const struct CMUnitTest tests[] = {
         SCENE_TEST(import_and_release),
         SCENE_TEST(a_held_lock_refuses_others),

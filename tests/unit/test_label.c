@@ -24,7 +24,7 @@ static char path[] = "/tmp/fleet-label-XXXXXX";
 
 static int make_file(void **state) {
     (void)state;
-    strcpy(path + sizeof(path) - 7, "XXXXXX");
+    memset(path + sizeof(path) - 7, 'X', 6);
     int fd = mkstemp(path);
     if (fd < 0 || ftruncate(fd, FILE_SIZE) != 0) {
         return -1;
@@ -83,52 +83,52 @@ static void poke(off_t offset, const void *bytes, size_t size) {
 
 typedef struct row {
     const char *owner;
-    uint64_t floor;
+    unsigned floor;
     label_verb_t verb;
     const char *node;
-    uint64_t token;
-    uint64_t from_token;
+    unsigned token;
+    unsigned from_token;
     label_verdict_t verdict;
-    const char *owner_after; // if changed
-    uint64_t floor_after;
+    unsigned floor_after; // if changed, as is
+    const char *owner_after;
 } row_t;
 
 static const row_t rows[] = {
     // import: owner nobody or n, and t >= floor
-    {"", 5, LABEL_IMPORT, "n1", 5, 0, LABEL_CHANGED, "n1", 5},
-    {"", 5, LABEL_IMPORT, "n1", 9, 0, LABEL_CHANGED, "n1", 9},
-    {"", 5, LABEL_IMPORT, "n1", 4, 0, LABEL_REFUSED, "", 0},
-    {"n1", 5, LABEL_IMPORT, "n1", 5, 0, LABEL_AS_IS, "", 0},
-    {"n1", 5, LABEL_IMPORT, "n1", 6, 0, LABEL_CHANGED, "n1", 6},
-    {"n1", 5, LABEL_IMPORT, "n1", 4, 0, LABEL_REFUSED, "", 0},
-    {"n2", 5, LABEL_IMPORT, "n1", 5, 0, LABEL_REFUSED, "", 0},
-    {"n2", 5, LABEL_IMPORT, "n1", 9, 0, LABEL_REFUSED, "", 0},
+    {"", 5, LABEL_IMPORT, "n1", 5, 0, LABEL_CHANGED, 5, "n1"},
+    {"", 5, LABEL_IMPORT, "n1", 9, 0, LABEL_CHANGED, 9, "n1"},
+    {"", 5, LABEL_IMPORT, "n1", 4, 0, LABEL_REFUSED, 0, ""},
+    {"n1", 5, LABEL_IMPORT, "n1", 5, 0, LABEL_AS_IS, 0, ""},
+    {"n1", 5, LABEL_IMPORT, "n1", 6, 0, LABEL_CHANGED, 6, "n1"},
+    {"n1", 5, LABEL_IMPORT, "n1", 4, 0, LABEL_REFUSED, 0, ""},
+    {"n2", 5, LABEL_IMPORT, "n1", 5, 0, LABEL_REFUSED, 0, ""},
+    {"n2", 5, LABEL_IMPORT, "n1", 9, 0, LABEL_REFUSED, 0, ""},
     // import in place: the lock is exactly (n, from), or already done
-    {"n1", 5, LABEL_IMPORT, "n1", 6, 5, LABEL_CHANGED, "n1", 6},
-    {"n1", 6, LABEL_IMPORT, "n1", 6, 5, LABEL_AS_IS, "", 0},
-    {"n1", 4, LABEL_IMPORT, "n1", 6, 5, LABEL_REFUSED, "", 0},
-    {"n1", 7, LABEL_IMPORT, "n1", 6, 5, LABEL_REFUSED, "", 0},
-    {"", 5, LABEL_IMPORT, "n1", 6, 5, LABEL_REFUSED, "", 0},
-    {"", 6, LABEL_IMPORT, "n1", 6, 5, LABEL_REFUSED, "", 0},
-    {"n2", 5, LABEL_IMPORT, "n1", 6, 5, LABEL_REFUSED, "", 0},
-    {"n1", 5, LABEL_IMPORT, "n1", 4, 5, LABEL_REFUSED, "", 0},
+    {"n1", 5, LABEL_IMPORT, "n1", 6, 5, LABEL_CHANGED, 6, "n1"},
+    {"n1", 6, LABEL_IMPORT, "n1", 6, 5, LABEL_AS_IS, 0, ""},
+    {"n1", 4, LABEL_IMPORT, "n1", 6, 5, LABEL_REFUSED, 0, ""},
+    {"n1", 7, LABEL_IMPORT, "n1", 6, 5, LABEL_REFUSED, 0, ""},
+    {"", 5, LABEL_IMPORT, "n1", 6, 5, LABEL_REFUSED, 0, ""},
+    {"", 6, LABEL_IMPORT, "n1", 6, 5, LABEL_REFUSED, 0, ""},
+    {"n2", 5, LABEL_IMPORT, "n1", 6, 5, LABEL_REFUSED, 0, ""},
+    {"n1", 5, LABEL_IMPORT, "n1", 4, 5, LABEL_REFUSED, 0, ""},
     // release: only if owner is n and floor <= t; else success, nothing touched
-    {"n1", 5, LABEL_RELEASE, "n1", 5, 0, LABEL_CHANGED, "", 6},
-    {"n1", 5, LABEL_RELEASE, "n1", 8, 0, LABEL_CHANGED, "", 9},
-    {"n1", 5, LABEL_RELEASE, "n1", 4, 0, LABEL_AS_IS, "", 0},
-    {"n2", 5, LABEL_RELEASE, "n1", 5, 0, LABEL_AS_IS, "", 0},
-    {"n2", 5, LABEL_RELEASE, "n1", 9, 0, LABEL_AS_IS, "", 0},
-    {"", 6, LABEL_RELEASE, "n1", 5, 0, LABEL_AS_IS, "", 0},
-    {"", 5, LABEL_RELEASE, "n1", 9, 0, LABEL_AS_IS, "", 0},
+    {"n1", 5, LABEL_RELEASE, "n1", 5, 0, LABEL_CHANGED, 6, ""},
+    {"n1", 5, LABEL_RELEASE, "n1", 8, 0, LABEL_CHANGED, 9, ""},
+    {"n1", 5, LABEL_RELEASE, "n1", 4, 0, LABEL_AS_IS, 0, ""},
+    {"n2", 5, LABEL_RELEASE, "n1", 5, 0, LABEL_AS_IS, 0, ""},
+    {"n2", 5, LABEL_RELEASE, "n1", 9, 0, LABEL_AS_IS, 0, ""},
+    {"", 6, LABEL_RELEASE, "n1", 5, 0, LABEL_AS_IS, 0, ""},
+    {"", 5, LABEL_RELEASE, "n1", 9, 0, LABEL_AS_IS, 0, ""},
     // evict: only if floor < t and owner is the victim or nobody
-    {"n1", 5, LABEL_EVICT, "n1", 6, 0, LABEL_CHANGED, "", 6},
-    {"", 5, LABEL_EVICT, "n1", 6, 0, LABEL_CHANGED, "", 6},
-    {"", 6, LABEL_EVICT, "n1", 6, 0, LABEL_AS_IS, "", 0},
-    {"", 7, LABEL_EVICT, "n1", 6, 0, LABEL_REFUSED, "", 0},
-    {"n1", 6, LABEL_EVICT, "n1", 6, 0, LABEL_REFUSED, "", 0},
-    {"n1", 7, LABEL_EVICT, "n1", 6, 0, LABEL_REFUSED, "", 0},
-    {"n2", 5, LABEL_EVICT, "n1", 6, 0, LABEL_REFUSED, "", 0},
-    {"n2", 6, LABEL_EVICT, "n1", 6, 0, LABEL_REFUSED, "", 0},
+    {"n1", 5, LABEL_EVICT, "n1", 6, 0, LABEL_CHANGED, 6, ""},
+    {"", 5, LABEL_EVICT, "n1", 6, 0, LABEL_CHANGED, 6, ""},
+    {"", 6, LABEL_EVICT, "n1", 6, 0, LABEL_AS_IS, 0, ""},
+    {"", 7, LABEL_EVICT, "n1", 6, 0, LABEL_REFUSED, 0, ""},
+    {"n1", 6, LABEL_EVICT, "n1", 6, 0, LABEL_REFUSED, 0, ""},
+    {"n1", 7, LABEL_EVICT, "n1", 6, 0, LABEL_REFUSED, 0, ""},
+    {"n2", 5, LABEL_EVICT, "n1", 6, 0, LABEL_REFUSED, 0, ""},
+    {"n2", 6, LABEL_EVICT, "n1", 6, 0, LABEL_REFUSED, 0, ""},
 };
 
 static void p9_conditions(void **state) {
