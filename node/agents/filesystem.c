@@ -43,14 +43,7 @@ static uint64_t least(uint64_t a, uint64_t b) {
 static bool find_device(const agent_ctx_t *ctx, holders_target_t *ret_target) {
     fleet_text_t link;
     agent_device_path(ctx, link);
-    if (!holders_target(link, ret_target)) {
-        return false;
-    }
-    // Only btrfs hides its device behind other numbers; asking costs a search.
-    if (strcmp(ctx->resource->filesystem.type, "btrfs") == 0) {
-        mounts_learn(ret_target);
-    }
-    return true;
+    return holders_target(link, ret_target);
 }
 
 static bool make_dirs(const char *path) {
@@ -344,6 +337,7 @@ static void fs_stop(const agent_ctx_t *ctx, agent_result_t *result) {
         FLEET_FORMAT(result->text, "%s unmounted", filesystem->mount);
         return;
     }
+    mounts_learn(&effort.target);
     effort.limit = patience_of_limit(ctx->resource->stop_ms);
     effort.holders = calloc(1, sizeof(*effort.holders));
     assert(effort.holders);

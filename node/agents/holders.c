@@ -44,6 +44,12 @@ void holders_target_add(holders_target_t *target, dev_t dev) {
     }
 }
 
+void holders_target_add_mount(holders_target_t *target, uint64_t id) {
+    if (target->mounts_n < HOLDERS_MOUNTS_MAX) {
+        target->mounts[target->mounts_n++] = id;
+    }
+}
+
 bool holders_target(const char *device, holders_target_t *ret_target) {
     struct stat status;
     char path[PATH_MAX];
@@ -70,15 +76,38 @@ void holders_add(holders_t *holders, const holder_t *holder) {
 // for anything: a dead server, or one that never answers, must not stop the
 // scan.
 
+static bool is_on_mount(const holders_target_t *target, uint64_t id) {
+    for (uint32_t i = 0; i < target->mounts_n; i++) {
+        if (target->mounts[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool silent_file_holds(const holders_target_t *target, int dir,
+                              const char *name) {
+    int fd = openat(dir, name, O_PATH | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    uint64_t id = 0;
+    bool holds = ktext_mount_id(fd, &id) && is_on_mount(target, id);
+    close(fd);
+    return holds;
+}
+
 static bool file_holds(const holders_target_t *target, int dir,
                        const char *name) {
     struct statx status;
-    if (statx(dir, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE,
-              &status) != 0) {
-        return false;
+    if (statx(dir, name, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
+              STATX_TYPE | STATX_MNT_ID, &status) != 0) {
+        return errno == EIO && silent_file_holds(target, dir, name);
     }
     if (holders_target_has(
-            target, makedev(status.stx_dev_major, status.stx_dev_minor))) {
+            target, makedev(status.stx_dev_major, status.stx_dev_minor)) ||
+        ((status.stx_mask & STATX_MNT_ID) != 0 &&
+         is_on_mount(target, status.stx_mnt_id))) {
         return true;
     }
     return target->raw && S_ISBLK(status.stx_mode) &&

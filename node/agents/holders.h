@@ -14,14 +14,18 @@
 #include "node/agents/agent.h"
 
 #define HOLDERS_DEVS_MAX 8
+#define HOLDERS_MOUNTS_MAX 64
 
-// What is held.  A file system has one device number; btrfs has one for each
-// subvolume.
+// What is held.  A file system has one device number, which its files tell; but
+// those of btrfs tell that of their subvolume, and those of an xfs that has
+// shut down tell nothing.  Then the mount that they are on tells it.
 typedef struct holders_target {
     uint32_t devs_n;
     dev_t devs[HOLDERS_DEVS_MAX]; // st_dev of its files
-    dev_t block;                  // its block device
-    fleet_text_t path;            // of the block device, resolved
+    uint32_t mounts_n;
+    uint64_t mounts[HOLDERS_MOUNTS_MAX]; // ids, see mounts_learn
+    dev_t block;                         // its block device
+    fleet_text_t path;                   // of the block device, resolved
     bool raw; // who has the block device itself open counts as a holder
 } holders_target_t;
 
@@ -56,6 +60,7 @@ typedef struct holders {
 // The target of a block device.  False if the path is none.
 bool holders_target(const char *device, holders_target_t *ret_target);
 void holders_target_add(holders_target_t *target, dev_t dev);
+void holders_target_add_mount(holders_target_t *target, uint64_t id);
 bool holders_target_has(const holders_target_t *target, dev_t dev);
 
 // Processes.  `deep` looks at every thread: slower, and only needed when the

@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,6 +29,17 @@ bool ktext_read(int dir, const char *path, char *text, size_t size) {
     }
     text[n] = '\0';
     return true;
+}
+
+bool ktext_mount_id(int fd, uint64_t *ret_id) {
+    char path[32];
+    char text[512];
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+    if (!ktext_read(AT_FDCWD, path, text, sizeof(text))) {
+        return false;
+    }
+    const char *at = strstr(text, "mnt_id:");
+    return at && ktext_word(&at, "mnt_id:") && ktext_number(&at, 10, ret_id);
 }
 
 bool ktext_number(const char **at, int base, uint64_t *ret_number) {

@@ -14,6 +14,10 @@
 // as far as it fits, without a newline at its end.  False if it cannot be read.
 bool ktext_read(int dir, const char *path, char *text, size_t size);
 
+// The id of the mount that an open file, also one of O_PATH, is on.  Asks the
+// file system nothing, and so works where it answers no more.
+bool ktext_mount_id(int fd, uint64_t *ret_id);
+
 // Each takes one piece and moves *at behind it; false, and *at as it was, if
 // something else stands there.
 

@@ -106,6 +106,8 @@ static bool make_node(unsigned number, const char *path) {
             errno == EEXIST);
 }
 
+// O_RDONLY is enough to administer a device, and spares udev another look at
+// it; a device that is attached by an O_RDONLY descriptor is itself read-only.
 static int open_device(unsigned number, int flags) {
     fleet_id_t path;
     loopdev_path(number, path);

@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "node/agents/ktext.h"
 #include "proto/text.h"
 
 #define NAMESPACES_MAX 256
@@ -105,22 +106,14 @@ bool mounts_top(const char *path, const holders_target_t *target,
     return fs != NULL;
 }
 
-static void learn_from(struct libmnt_table *table, bool ours,
-                       holders_target_t *target) {
+static void learn_from(struct libmnt_table *table, holders_target_t *target) {
     struct libmnt_iter *iter = mnt_new_iter(MNT_ITER_FORWARD);
     assert(iter);
     struct libmnt_fs *fs = NULL;
     while (mnt_table_next_fs(table, iter, &fs) == 0) {
-        if (!is_anonymous(target, fs)) {
-            continue;
-        }
-        holders_target_add(target, mnt_fs_get_devno(fs));
-        // Files of a subvolume carry the subvolume's number.
-        struct statx status;
-        if (ours && statx(AT_FDCWD, mnt_fs_get_target(fs), AT_STATX_DONT_SYNC,
-                          STATX_TYPE, &status) == 0) {
-            holders_target_add(
-                target, makedev(status.stx_dev_major, status.stx_dev_minor));
+        if (is_of(target, fs)) {
+            holders_target_add(target, mnt_fs_get_devno(fs));
+            holders_target_add_mount(target, (uint64_t)mnt_fs_get_id(fs));
         }
     }
     mnt_free_iter(iter);
@@ -190,14 +183,14 @@ void mounts_learn(holders_target_t *target) {
     int proc = open_proc();
     struct libmnt_table *table = read_table(proc, "self");
     if (table) {
-        learn_from(table, true, target);
+        learn_from(table, target);
         mnt_unref_table(table);
     }
     places_t places = find_places(proc);
     for (uint32_t i = 0; i < places.n; i++) {
         table = read_place(proc, &places.items[i]);
         if (table) {
-            learn_from(table, false, target);
+            learn_from(table, target);
             mnt_unref_table(table);
         }
     }
@@ -208,12 +201,14 @@ void mounts_learn(holders_target_t *target) {
 
 // The path may by now lead to another mount, which covers this one.
 static bool is_visible(struct libmnt_fs *fs) {
-    struct statx status;
-    return statx(AT_FDCWD, mnt_fs_get_target(fs),
-                 AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
-                 STATX_MNT_ID, &status) == 0 &&
-           (status.stx_mask & STATX_MNT_ID) != 0 &&
-           status.stx_mnt_id == (uint64_t)mnt_fs_get_id(fs);
+    int fd = open(mnt_fs_get_target(fs), O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    uint64_t id = 0;
+    bool visible = ktext_mount_id(fd, &id) && id == (uint64_t)mnt_fs_get_id(fs);
+    close(fd);
+    return visible;
 }
 
 // The last mounted first: a mount never goes before what stands on it.

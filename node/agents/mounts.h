@@ -21,8 +21,9 @@ typedef struct mounts_top {
 bool mounts_top(const char *path, const holders_target_t *target,
                 mounts_top_t *ret_top);
 
-// Adds the device numbers that only its mounts tell (btrfs), so that its users
-// are found too.
+// Adds what only its mounts tell, their ids and btrfs's own device numbers, so
+// that users are found whose files do not tell.  Costs a look at every
+// namespace.
 void mounts_learn(holders_target_t *target);
 
 // Unmounts every mount of the file system in this namespace.  No mount is ever
