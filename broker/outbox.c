@@ -42,10 +42,11 @@ size_t outbox_size(const outbox_t *outbox) {
 static void put(outbox_t *outbox, const void *bytes, size_t size) {
     if (outbox->room - outbox->n < size) {
         outbox->room = outbox->room * 2 + size + 65536;
-        outbox->bytes = realloc(outbox->bytes, outbox->room);
-        if (outbox->bytes == NULL) {
+        uint8_t *bytes = realloc(outbox->bytes, outbox->room);
+        if (bytes == NULL) {
             abort();
         }
+        outbox->bytes = bytes;
     }
     if (size > 0) {
         memcpy(outbox->bytes + outbox->n, bytes, size);
@@ -63,14 +64,14 @@ static void put_item(outbox_t *outbox, outbox_item_t *item,
         item->message_size = spec->size;
     }
     assert(frames != NULL || item->frames_n == 0);
-    for (size_t i = 0; i < item->frames_n; i++) {
+    for (size_t i = 0; frames != NULL && i < item->frames_n; i++) {
         item->sizes[i] = frames[i].size;
     }
     put(outbox, item, sizeof *item);
     if (message != NULL) {
         put(outbox, BODY(message), item->message_size);
     }
-    for (size_t i = 0; i < item->frames_n; i++) {
+    for (size_t i = 0; frames != NULL && i < item->frames_n; i++) {
         put(outbox, frames[i].data, frames[i].size);
     }
 }

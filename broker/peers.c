@@ -2,6 +2,7 @@
 
 #include "broker/peers.h"
 
+#include <assert.h>
 #include <netdb.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,7 @@ uint64_t peers_seen(peers_t *peers, const fleet_route_t *route,
     peer_t *peer = NULL;
     if (table_get(peers->routes, route, &number)) {
         peer = peers_find(peers, number);
+        assert(peer != NULL);
         if (memcmp(peer->key, key, FLEET_KEY_SIZE) != 0) {
             left = number;
             peers_gone(peers, number);

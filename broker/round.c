@@ -46,7 +46,8 @@ static void mark_changed(shell_t *shell, const char *name) {
             abort();
         }
     }
-    FLEET_COPY(changed->names[changed->n++], name);
+    FLEET_COPY(changed->names[changed->n], name);
+    changed->n++;
 }
 
 // Everyone who follows gets the end, and follows no longer.

@@ -359,6 +359,10 @@ static fleet_err_t sqlite_snapshot_read(store_t *store,
     store_snapshot_t snapshot = {0};
     sqlite3_stmt *s = self->statements[SNAPSHOT_READ];
     int code = sqlite3_step(s);
+    if (code != SQLITE_ROW && code != SQLITE_DONE) {
+        sqlite3_reset(s);
+        return fail(self, "read", 0, ret_why);
+    }
     if (code == SQLITE_ROW &&
         column_fixed(s, 1, snapshot.hash, FLEET_KEY_SIZE)) {
         snapshot.seq = (uint64_t)sqlite3_column_int64(s, 0);
@@ -374,9 +378,6 @@ static fleet_err_t sqlite_snapshot_read(store_t *store,
         }
     }
     sqlite3_reset(s);
-    if (code != SQLITE_ROW && code != SQLITE_DONE) {
-        return fail(self, "read", 0, ret_why);
-    }
     *ret_snapshot = snapshot;
     return FLEET_OK;
 }

@@ -78,8 +78,8 @@ static inline bool args_have(const args_t *args, uint32_t flag) {
 
 // Finds the command and reads its arguments.  FLEET_BAD_ARGUMENT with why and
 // what would be right.  ret_command is set as soon as the command is known;
-// ret_args points into argv, whose words it may put into another order: flags may
-// stand before the command.  --json and --help are recognized even where
+// ret_args points into argv, whose words it may put into another order: flags
+// may stand before the command.  --json and --help are recognized even where
 // something else is wrong.
 fleet_err_t args_parse(int argc, char **argv, const command_t **ret_command,
                        args_t *ret_args, fleet_reason_t *ret_reason);

@@ -65,7 +65,8 @@ static bool lock_agent(const config_t *config) {
     FLEET_FORMAT(path, "%s/agent.lock", config->run);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd >= 0 && fcntl(fd, F_SETLK, &lock) == 0) {
-        return true; // open as long as the process
+        // cppcheck-suppress resourceLeak ; open as long as the process
+        return true;
     }
     if (fd >= 0 && fcntl(fd, F_GETLK, &lock) == 0 && lock.l_type != F_UNLCK) {
         log_error("fleet-node runs here already: pid %d has %s", lock.l_pid,

@@ -174,6 +174,14 @@ static char *id_of(fleet_message_t *message) {
     return (char *)&message->open + spec->fields[0].offset;
 }
 
+// That of a message which a caller asks with, so that it has one.
+static char *question_id(fleet_message_t *question) {
+    char *id = id_of(question);
+
+    assert(id != NULL);
+    return id;
+}
+
 static bool answers(fleet_message_t *message, const char *id) {
     const char *found = id_of(message);
 
@@ -240,7 +248,7 @@ fleet_err_t fleet_client_request(fleet_client_t *client,
                                  uint64_t wait_ms,
                                  fleet_message_t *ret_answer) {
     fleet_message_t copy = *request;
-    const char *id = id_of(&copy);
+    const char *id = question_id(&copy);
     round_t round;
 
     assert(id != NULL && id[0] != '\0');
@@ -428,7 +436,7 @@ static void ask_anew(asker_t *asker) {
     }
     asker->rows = 0;
     // Rows of an earlier attempt may still be on their way.
-    fleet_client_id(id_of(&asker->question));
+    fleet_client_id(question_id(&asker->question));
 }
 
 // An answer that is one message, without an `end` to wait for.
@@ -461,7 +469,7 @@ static fleet_err_t ask_message(asker_t *asker, bool *ret_again) {
     fleet_parcel_t *parcel = &asker->client->parcel;
     fleet_message_type_t type = parcel->message.type;
 
-    if (!answers(&parcel->message, id_of(&asker->question))) {
+    if (!answers(&parcel->message, question_id(&asker->question))) {
         return FLEET_UNFINISHED;
     }
     if (type == FLEET_MESSAGE_end) {

@@ -10,7 +10,8 @@
 // FLEET_OK, FLEET_NO_SLOT ... ; 0 is success wherever fleet_err_t is returned.
 typedef enum fleet_err {
     FLEET_OK = 0,
-#define ERROR(NAME, code, SEVERITY, waivable, retry, exit, meaning) FLEET_##NAME,
+#define ERROR(NAME, code, SEVERITY, waivable, retry, exit, meaning)            \
+    FLEET_##NAME,
 #include "proto/errors.def"
     FLEET_ERR_END
 } fleet_err_t;

@@ -11,9 +11,9 @@
 #define FLEET_PROTOCOL 1
 
 // Sizes of text, in bytes without the terminating NUL.
-#define FLEET_NAME_MAX 32   // a set, a node, a resource, a site, a person
-#define FLEET_ID_MAX 64     // a boot id, a request id, an address, "operator:NAME"
-#define FLEET_TEXT_MAX 256  // a sentence for people
+#define FLEET_NAME_MAX 32 // a set, a node, a resource, a site, a person
+#define FLEET_ID_MAX 64 // a boot id, a request id, an address, "operator:NAME"
+#define FLEET_TEXT_MAX 256   // a sentence for people
 #define FLEET_WORDS_MAX 1024 // the last words of a daemon that failed
 #define FLEET_YAML_MAX 16384 // the definition of a set, as its author wrote it
 #define FLEET_KEY_SIZE 32    // a public key, a hash
@@ -25,14 +25,14 @@
 #define FLEET_TERM_MAX ((UINT64_C(1) << 53) - 1)
 
 // Counts.
-#define FLEET_PAIRS_MAX 256     // records of sets that one node keeps
-#define FLEET_REASONS_MAX 16    // reasons of one refusal
-#define FLEET_STEPS_MAX 64      // steps of one transfer
-#define FLEET_SET_NODES_MAX 32  // nodes that a definition may list
-#define FLEET_ADDRESSES_MAX 8   // addresses of one set
-#define FLEET_RESOURCES_MAX 16  // resources of one set
-#define FLEET_IGNORES_MAX 8     // reasons that one request may waive
-#define FLEET_HOLDERS_MAX 4     // who holds a file system, as far as it is said
+#define FLEET_PAIRS_MAX 256    // records of sets that one node keeps
+#define FLEET_REASONS_MAX 16   // reasons of one refusal
+#define FLEET_STEPS_MAX 64     // steps of one transfer
+#define FLEET_SET_NODES_MAX 32 // nodes that a definition may list
+#define FLEET_ADDRESSES_MAX 8  // addresses of one set
+#define FLEET_RESOURCES_MAX 16 // resources of one set
+#define FLEET_IGNORES_MAX 8    // reasons that one request may waive
+#define FLEET_HOLDERS_MAX 4    // who holds a file system, as far as it is said
 
 // The longest encoded message; ZMQ_MAXMSGSIZE is set to it.
 #define FLEET_FRAME_MAX (256 * 1024)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 //
-// The messages of messages.def as C: enumerations, structs without pointers, one
-// tagged union, and the specification that the codec, the printer and the
+// The messages of messages.def as C: enumerations, structs without pointers,
+// one tagged union, and the specification that the codec, the printer and the
 // generated documents walk.  A zeroed struct is a valid, empty message.
 
 #ifndef FLEET_MESSAGES_H
@@ -32,7 +32,8 @@ typedef uint8_t fleet_signature_t[FLEET_SIGNATURE_SIZE];
 #define FLEET_TYPE_KEY fleet_key_t
 #define FLEET_TYPE_SIGNATURE fleet_signature_t
 
-// fleet_phase_t with FLEET_PHASE... : enum value e_NAME, as in fleet_phase_HELD.
+// fleet_phase_t with FLEET_PHASE... : enum value e_NAME, as in
+// fleet_phase_HELD.
 #define ENUM(e, sentence) typedef enum fleet_##e {
 #define VALUE(e, NAME, number, word, sentence) fleet_##e##_##NAME = (number),
 #define END_ENUM(e)                                                            \
@@ -120,10 +121,10 @@ typedef struct fleet_field_spec {
     fleet_field_kind_t kind;
     const char *name;
     const char *sentence;
-    size_t offset;       // of the field, or of a list's first record
-    size_t count_offset; // lists only: offset of the uint32_t count
-    uint32_t max;        // lists only
-    const fleet_enum_spec_t *words;    // FLEET_KIND_WORD only
+    size_t offset;                  // of the field, or of a list's first record
+    size_t count_offset;            // lists only: offset of the uint32_t count
+    uint32_t max;                   // lists only
+    const fleet_enum_spec_t *words; // FLEET_KIND_WORD only
     const fleet_struct_spec_t *record; // FLEET_KIND_PART and _LIST only
 } fleet_field_spec_t;
 
@@ -151,16 +152,16 @@ const fleet_enum_spec_t *const *fleet_enum_specs(size_t *ret_n);
 bool fleet_message_is_event(fleet_message_type_t type);
 
 // fleet_phase_word(fleet_phase_HELD) is "held"; "?" for a number that is none.
-// fleet_phase_find("held", &phase) is false, and leaves phase alone, if there is
-// no such word.
+// fleet_phase_find("held", &phase) is false, and leaves phase alone, if there
+// is no such word.
 #define ENUM(e, sentence)                                                      \
     const char *fleet_##e##_word(fleet_##e##_t value);                         \
     bool fleet_##e##_find(const char *word, fleet_##e##_t *ret_value);
 #include "proto/messages.def"
 
 // Writes the message as one line of text, for logs and traces: its name, then
-// field=value for every field that is not empty.  Keys are shown by their first 8
-// digits.  Always terminates; cuts what does not fit in size bytes.
+// field=value for every field that is not empty.  Keys are shown by their first
+// 8 digits.  Always terminates; cuts what does not fit in size bytes.
 void fleet_message_print(const fleet_message_t *message, char *line,
                          size_t size);
 

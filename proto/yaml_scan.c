@@ -293,13 +293,18 @@ static void complain_missing(walker_t *walker,
     }
 }
 
+static bool skip_pair(walker_t *walker) {
+    bool key = skip_value(walker);
+    return key && skip_value(walker);
+}
+
 // One key and its value.
 static bool walk_pair(walker_t *walker, const cyaml_schema_field_t *fields,
                       keys_t *keys, bool is_first) {
     yaml_mark_t mark = walker->event.start_mark;
     if (walker->event.type != YAML_SCALAR_EVENT) {
         COMPLAIN(walker, mark, "a key must be one word");
-        return skip_value(walker) && skip_value(walker);
+        return skip_pair(walker);
     }
     const char *key = (const char *)walker->event.data.scalar.value;
     const cyaml_schema_field_t *field = find_field(fields, key);
@@ -375,8 +380,9 @@ static bool walk_value(walker_t *walker, const cyaml_schema_value_t *schema) {
 }
 
 static void walk_stream(walker_t *walker, const cyaml_schema_value_t *schema) {
-    // Stream start, document start.
-    if (!next(walker) || !next(walker)) {
+    bool stream = next(walker);
+    bool document = stream && next(walker);
+    if (!document) {
         return;
     }
     if (walker->event.type == YAML_STREAM_END_EVENT) {

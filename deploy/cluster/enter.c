@@ -4,9 +4,9 @@
 //
 //   fleet-demo-enter PID COMMAND [ARGUMENT ...]
 //
-// PID is the host's pid 1.  As nsenter(1), but transparent: signals that somebody
-// sends to it go on to the command, the command ends when it is killed, and its exit
-// status is the command's.
+// PID is the host's pid 1.  As nsenter(1), but transparent: signals that
+// somebody sends to it go on to the command, the command ends when it is
+// killed, and its exit status is the command's.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,23 +21,20 @@
 
 static volatile sig_atomic_t child_pid;
 
-static void die(const char *what)
-{
+static void die(const char *what) {
     fprintf(stderr, "fleet-demo-enter: cannot %s: %s\n", what, strerror(errno));
     exit(125);
 }
 
 // What the terminal sends reaches the command by itself.
-static void forward(int number, siginfo_t *info, void *context)
-{
+static void forward(int number, siginfo_t *info, void *context) {
     (void)context;
     if (info->si_code <= 0 && child_pid > 0) {
         kill((pid_t)child_pid, number);
     }
 }
 
-static void forward_signals(void)
-{
+static void forward_signals(void) {
     static const int numbers[] = {SIGTERM, SIGINT,  SIGHUP,
                                   SIGQUIT, SIGUSR1, SIGUSR2};
     struct sigaction action = {.sa_sigaction = forward,
@@ -48,8 +45,7 @@ static void forward_signals(void)
     }
 }
 
-static void enter(const char *pid)
-{
+static void enter(const char *pid) {
     static const struct {
         const char *name;
         int type;
@@ -76,8 +72,7 @@ static void enter(const char *pid)
     }
 }
 
-int main(int arguments_n, char **arguments)
-{
+int main(int arguments_n, char **arguments) {
     if (arguments_n < 3) {
         fprintf(stderr, "usage: fleet-demo-enter PID COMMAND [ARGUMENT ...]\n");
         return 125;

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MIT
 //
-// A host of the one-machine cluster: what a machine's firmware and init are to a
-// real one.  It enters the network namespace that was made for the host, makes
-// the other namespaces, an overlay root of its own, /run and /tmp, a boot id, and
-// then is the host's pid 1, which reaps and waits to be killed.
+// A host of the one-machine cluster: what a machine's firmware and init are to
+// a real one.  It enters the network namespace that was made for the host,
+// makes the other namespaces, an overlay root of its own, /run and /tmp, a boot
+// id, and then is the host's pid 1, which reaps and waits to be killed.
 //
 //   fleet-demo-host NAME NETNS LOWER UPPER WORK ROOT BOOT_ID_FILE [FROM:TO ...]
 //
-// FROM:TO are bind mounts.  Writes "ready PID\n" to stdout, PID as seen outside.
-// Everything that it mounts lives in its own mount namespace and goes with it.
+// FROM:TO are bind mounts.  Writes "ready PID\n" to stdout, PID as seen
+// outside. Everything that it mounts lives in its own mount namespace and goes
+// with it.
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,32 +25,37 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ARG_NAME = 1, ARG_NETNS, ARG_LOWER, ARG_UPPER, ARG_WORK, ARG_ROOT,
-       ARG_BOOT_ID, ARG_BINDS };
+enum {
+    ARG_NAME = 1,
+    ARG_NETNS,
+    ARG_LOWER,
+    ARG_UPPER,
+    ARG_WORK,
+    ARG_ROOT,
+    ARG_BOOT_ID,
+    ARG_BINDS
+};
 
-static void die(const char *what, const char *object)
-{
+static void die(const char *what, const char *object) {
     fprintf(stderr, "fleet-demo-host: cannot %s %s: %s\n", what, object,
             strerror(errno));
     exit(1);
 }
 
-static void need(int result, const char *what, const char *object)
-{
+static void need(int result, const char *what, const char *object) {
     if (result < 0) {
         die(what, object);
     }
 }
 
-static void make_folder(const char *path)
-{
+static void make_folder(const char *path) {
     if (mkdir(path, 0755) < 0 && errno != EEXIST) {
         die("make", path);
     }
 }
 
-static void path_in(char *path, size_t size, const char *root, const char *rest)
-{
+static void path_in(char *path, size_t size, const char *root,
+                    const char *rest) {
     int n = snprintf(path, size, "%s%s", root, rest);
     if (n < 0 || (size_t)n >= size) {
         errno = ENAMETOOLONG;
@@ -58,16 +64,14 @@ static void path_in(char *path, size_t size, const char *root, const char *rest)
 }
 
 static void mount_at(const char *root, const char *where, const char *type,
-                     const char *options)
-{
+                     const char *options) {
     char path[512];
     path_in(path, sizeof(path), root, where);
     make_folder(path);
     need(mount(type, path, type, MS_NOSUID, options), "mount", path);
 }
 
-static void bind_at(const char *root, char *from_to)
-{
+static void bind_at(const char *root, char *from_to) {
     char *colon = strchr(from_to, ':');
     if (colon == NULL) {
         errno = EINVAL;
@@ -80,14 +84,12 @@ static void bind_at(const char *root, char *from_to)
     need(mount(from_to, path, NULL, MS_BIND, NULL), "bind", path);
 }
 
-static void make_root(char **arguments)
-{
+static void make_root(char **arguments) {
     const char *root = arguments[ARG_ROOT];
     char options[2048];
-    int n = snprintf(options, sizeof(options),
-                     "lowerdir=%s:/,upperdir=%s,workdir=%s",
-                     arguments[ARG_LOWER], arguments[ARG_UPPER],
-                     arguments[ARG_WORK]);
+    int n = snprintf(
+        options, sizeof(options), "lowerdir=%s:/,upperdir=%s,workdir=%s",
+        arguments[ARG_LOWER], arguments[ARG_UPPER], arguments[ARG_WORK]);
     if (n < 0 || (size_t)n >= sizeof(options)) {
         errno = ENAMETOOLONG;
         die("mount", root);
@@ -119,8 +121,7 @@ static void make_root(char **arguments)
     need(chdir("/"), "enter", "/");
 }
 
-static _Noreturn void be_init(void)
-{
+static _Noreturn void be_init(void) {
     // A host that loses its maker is a host without power.
     prctl(PR_SET_NAME, "init");
     int devnull = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -143,11 +144,11 @@ static _Noreturn void be_init(void)
     }
 }
 
-int main(int arguments_n, char **arguments)
-{
+int main(int arguments_n, char **arguments) {
     if (arguments_n < ARG_BINDS) {
-        fprintf(stderr, "usage: fleet-demo-host NAME NETNS LOWER UPPER WORK "
-                        "ROOT BOOT_ID_FILE [FROM:TO ...]\n");
+        fprintf(stderr,
+                "usage: fleet-demo-host NAME NETNS LOWER UPPER WORK "
+                "ROOT BOOT_ID_FILE [FROM:TO ...]\n");
         return 64;
     }
     int netns = open(arguments[ARG_NETNS], O_RDONLY | O_CLOEXEC);

@@ -45,7 +45,7 @@ fleet_message_t *node_send(node_effects_t *effects, fleet_message_type_t type) {
 
 static uint64_t act_limit(const node_set_t *set, node_act_t act,
                           uint32_t resource) {
-    switch (act) {
+    switch (act) { // NOLINT(bugprone-branch-clone): some are equal by chance
     case NODE_ACT_START:
         return set->run.parts[resource].start_ms;
     case NODE_ACT_STOP:
