@@ -42,11 +42,11 @@ size_t outbox_size(const outbox_t *outbox) {
 static void put(outbox_t *outbox, const void *bytes, size_t size) {
     if (outbox->room - outbox->n < size) {
         outbox->room = outbox->room * 2 + size + 65536;
-        uint8_t *bytes = realloc(outbox->bytes, outbox->room);
-        if (bytes == NULL) {
+        uint8_t *grown = realloc(outbox->bytes, outbox->room);
+        if (grown == NULL) {
             abort();
         }
-        outbox->bytes = bytes;
+        outbox->bytes = grown;
     }
     if (size > 0) {
         memcpy(outbox->bytes + outbox->n, bytes, size);

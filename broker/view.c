@@ -48,13 +48,18 @@ view_t *view_new(void) {
     return view;
 }
 
+static void clear(view_t *view) {
+    for (int i = 0; i < LISTS; i++) {
+        free(view->lists[i].items);
+        view->lists[i].items = NULL;
+    }
+}
+
 void view_destroy(view_t **view_p) {
     if (*view_p == NULL) {
         return;
     }
-    for (int i = 0; i < LISTS; i++) {
-        free((*view_p)->lists[i].items);
-    }
+    clear(*view_p);
     free(*view_p);
     *view_p = NULL;
 }
@@ -267,13 +272,12 @@ bool view_load(view_t *view, const uint8_t *data, size_t size) {
             at += n * sizeof(since_t);
         }
     }
-    view_t *unused = good && at == size ? view : &loaded;
-    for (int i = 0; i < LISTS; i++) {
-        free(unused->lists[i].items);
-    }
-    if (unused == view) {
+    good = good && at == size;
+    if (good) {
+        clear(view);
         *view = loaded;
-        return true;
+    } else {
+        clear(&loaded);
     }
-    return false;
+    return good;
 }

@@ -332,14 +332,16 @@ int cmd_apply(cli_t *cli) {
 
 int cmd_remove(cli_t *cli) {
     fleet_message_t *message = calloc(2, sizeof(*message));
-    fleet_message_t *answer = &message[1];
-    fleet_request_t *request = &message->request;
+    fleet_message_t *answer;
+    fleet_request_t *request;
     json_t *document;
     char text[128];
     fleet_err_t err;
     int status;
 
     assert(message != NULL);
+    answer = &message[1];
+    request = &message->request;
     message->type = FLEET_MESSAGE_request;
     request->verb = fleet_verb_REMOVE;
     FLEET_COPY(request->reason,

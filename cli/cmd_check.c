@@ -169,14 +169,16 @@ static int confirm_fence(cli_t *cli, const char *node) {
 
 int cmd_fence(cli_t *cli) {
     fleet_message_t *message = calloc(2, sizeof(*message));
-    fleet_message_t *answer = &message[1];
-    fleet_request_t *request = &message->request;
+    fleet_message_t *answer;
+    fleet_request_t *request;
     json_t *document;
     char what[64];
     fleet_err_t err;
     int status;
 
     assert(message != NULL);
+    answer = &message[1];
+    request = &message->request;
     message->type = FLEET_MESSAGE_request;
     request->verb = fleet_verb_FENCE;
     if (!cli_have(cli, FLAG_REASON)) {

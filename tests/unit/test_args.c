@@ -31,8 +31,9 @@ static fleet_err_t parse(line_t *line, const char *text) {
 
     memset(line, 0, sizeof(*line));
     FLEET_COPY(copy, text);
-    for (char *word = strtok(copy, " "); word != NULL && n < WORDS_MAX - 1;
-         word = strtok(NULL, " ")) {
+    char *rest = NULL;
+    for (char *word = strtok_r(copy, " ", &rest);
+         word != NULL && n < WORDS_MAX - 1; word = strtok_r(NULL, " ", &rest)) {
         words[n++] = word;
     }
     words[n] = NULL;

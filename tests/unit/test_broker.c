@@ -26,6 +26,7 @@
 #include "proto/client.h"
 #include "proto/codec.h"
 #include "proto/text.h"
+#include "tests/unit/moment.h"
 
 extern char **environ;
 
@@ -107,7 +108,7 @@ static void start_broker(world_t *world) {
         if (rc == 0) {
             return;
         }
-        usleep(10000);
+        moment();
     }
     fail_msg("the broker does not listen");
 }
@@ -330,7 +331,7 @@ static fleet_outcome_t transfer(world_t *world, fleet_verb_t verb,
         FLEET_COPY(request->node, node);
         type = ask(world, FLEET_MESSAGE_request, request->request);
         if (type == FLEET_MESSAGE_refused) {
-            usleep(20000);
+            moment();
         }
     }
     if (type == FLEET_MESSAGE_transfer) {

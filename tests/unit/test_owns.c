@@ -26,6 +26,7 @@
 #include "cli/cli.h"
 #include "proto/codec.h"
 #include "proto/text.h"
+#include "tests/unit/moment.h"
 
 // Owns www as long as it is told so, not mail; knows nothing else.
 typedef struct agent {
@@ -240,7 +241,7 @@ static void *lose_www(void *context) {
 
     // Once the command is known to run.
     for (int i = 0; i < 500 && access(mark, F_OK) != 0; i++) {
-        usleep(10000);
+        moment();
     }
     agent.owns_www = false;
     return NULL;

@@ -174,7 +174,7 @@ static void kills_at_the_limit_with_all_children(void **state) {
     uint64_t first_done = 0;
     for (int done = 0; done < 2;) {
         if (next(runner, &event) == RUNNER_SAID) {
-            sleeper = atoi(event.line);
+            sleeper = (pid_t)strtol(event.line, NULL, 10);
             continue;
         }
         first_done = first_done ? first_done : event.job;
@@ -194,7 +194,7 @@ static void calls_off(void **state) {
     runner_t *runner = make(NULL, 0);
     submit(runner, 1, ACT_HANG, 60000);
     assert_int_equal(next(runner, &event), RUNNER_SAID);
-    pid_t sleeper = atoi(event.line);
+    pid_t sleeper = (pid_t)strtol(event.line, NULL, 10);
     runner_abandon(runner, 99); // unknown: nothing happens
     runner_abandon(runner, 1);
     assert_int_equal(next(runner, &event), RUNNER_DONE);
@@ -239,7 +239,7 @@ static void spares_what_an_ended_act_left(void **state) {
     runner_t *runner = make(NULL, 0);
     submit(runner, 1, ACT_LEAVE, 60000);
     assert_int_equal(next(runner, &event), RUNNER_SAID);
-    pid_t sleeper = atoi(event.line);
+    pid_t sleeper = (pid_t)strtol(event.line, NULL, 10);
     assert_int_equal(next(runner, &event), RUNNER_DONE);
     runner_destroy(&runner);
     assert_true(is_alive(sleeper));
@@ -251,7 +251,7 @@ static void says_that_the_helper_is_gone(void **state) {
     runner_t *runner = make(NULL, 0);
     submit(runner, 1, ACT_HANG, 60000);
     assert_int_equal(next(runner, &event), RUNNER_SAID);
-    pid_t sleeper = atoi(event.line);
+    pid_t sleeper = (pid_t)strtol(event.line, NULL, 10);
     kill(runner_pid(runner), SIGTERM);
     assert_int_equal(next(runner, &event), RUNNER_LOST);
     wait_gone(sleeper);
@@ -278,7 +278,7 @@ static void ends_with_its_agent(void **state) {
             struct pollfd ready = {.fd = runner_fd(runner), .events = POLLIN};
             poll(&ready, 1, DEADLINE_MS);
         }
-        pid_t sleeper = atoi(line.line);
+        pid_t sleeper = (pid_t)strtol(line.line, NULL, 10);
         if (write(said[1], &sleeper, sizeof(sleeper)) > 0) {
             raise(SIGKILL);
         }
