@@ -144,7 +144,8 @@ def mount_state(host):
         inside(host, "mkdir", "-p", "/var/lib/fleet")
         inside(host, "mount", "-t", "ext4", device, "/var/lib/fleet")
     finally:
-        loops.detach(device)  # when the last one closes it
+        for loop in loops.of_file(state_image(host)):
+            loop.detach()  # with its last user
 
 
 def enter_words(pid):
@@ -287,62 +288,55 @@ def boot(site, host):
     start_daemon(site, host)
 
 
-def disk_devices(host):
+def disk_loops(host):
     """Loop devices of disk groups that this host has."""
     pid = pid_of(host)
-    found = set()
+    devices = set()
     if pid is None:
-        return found
+        return []
     disk = f"/proc/{pid}/root/run/fleet/disk"
-    try:
+    with contextlib.suppress(FileNotFoundError):
         for name in os.listdir(disk):
-            target = os.readlink(os.path.join(disk, name))
-            if target.startswith("/dev/loop"):
-                found.add(target)
-    except FileNotFoundError:
-        pass
+            devices.add(os.readlink(os.path.join(disk, name)))
     with open(f"/proc/{pid}/mountinfo", encoding="utf-8") as file:
         for line in file:
-            fields = line.split()
-            major, minor = fields[2].split(":")
+            major, minor = line.split()[2].split(":")
             if major == "7":
-                found.add(f"/dev/loop{minor}")
-    images = set()
+                devices.add(f"/dev/loop{minor}")
+    images = []
     for name in os.listdir(array()):
-        images.update(loops.of_file(os.path.join(array(), name)))
-    return found & images
+        images += loops.of_file(os.path.join(array(), name))
+    return [loop for loop in images if loop.device in devices]
 
 
 def power_off(site, host):
     """A power cut. Returns when nothing of the host is left."""
     del site
-    disks = disk_devices(host)
-    state = loops.of_file(state_image(host))
-    for device in [*disks, *state]:
-        loops.set_limit(device, loops.CUT)
+    cut_loops = [*disk_loops(host), *loops.of_file(state_image(host))]
+    for loop in cut_loops:
+        loop.set_limit(loops.CUT)
     group = cgroups.folder(host)
     cgroups.kill(group)
     cgroups.wait_empty(group, 20, f"killing {host}")
-    after_off(host, [*disks, *state])
+    after_off(host, cut_loops)
 
 
-def after_off(host, devices):
+def after_off(host, host_loops):
     """The kernel's own part of an end: mounts and devices that nobody has now."""
     network.unplug(host)
     cgroups.remove(cgroups.folder(host))
-    for device in devices:
-        loops.detach(device)
-    wait_detached(devices)
+    wait_detached(host_loops)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(memory(host, "pid"))
 
 
-def wait_detached(devices):
+def wait_detached(host_loops):
     end = time.monotonic() + 10
-    for device in devices:
-        while loops.info(device) is not None:
+    for loop in host_loops:
+        loop.detach()
+        while loop.info() is not None:
             if time.monotonic() > end:
-                raise DemoError(f"{device} is still attached")
+                raise DemoError(f"{loop.device} is still attached")
             time.sleep(0.002)
 
 
@@ -360,13 +354,13 @@ def shutdown(site, host):
     end = time.monotonic() + 20
     while daemon_pids(host) and time.monotonic() < end:
         time.sleep(0.005)
-    devices = [*disk_devices(host), *loops.of_file(state_image(host))]
+    host_loops = [*disk_loops(host), *loops.of_file(state_image(host))]
     inside(host, "sync")
     inside(host, "umount", "/var/lib/fleet", check=False)
     group = cgroups.folder(host)
     cgroups.kill(group)
     cgroups.wait_empty(group, 20, f"shutting {host} down")
-    after_off(host, devices)
+    after_off(host, host_loops)
 
 
 def restart(site, host):
@@ -408,9 +402,9 @@ def cut(site, host, parts):
         if part == "disk":
             # What the label says now: an eviction meanwhile must stay one.
             facts["disk_labels"] = {}
-            for device in disk_devices(host):
-                facts["disk_labels"][device] = label_of(device)
-                loops.set_limit(device, loops.CUT)
+            for loop in disk_loops(host):
+                facts["disk_labels"][loop.device] = label_of(loop)
+                loop.set_limit(loops.CUT)
             if pid_of(host):
                 cover_array(host)
         elif pid_of(host):
@@ -418,11 +412,11 @@ def cut(site, host, parts):
         facts["cut"].append(part)
 
 
-def label_of(device):
-    """The label area of the image under a device, as hex of its hash."""
+def label_of(loop):
+    """The image under a device, and its label area's hash."""
     for name in os.listdir(array()):
         path = os.path.join(array(), name)
-        if device in loops.of_file(path):
+        if loop in loops.of_file(path):
             with open(path, "rb") as file:
                 return f"{name} {hashlib.sha256(file.read(1024 * 1024)).hexdigest()}"
     return ""
@@ -434,9 +428,10 @@ def heal(site, host):
         if part == "disk":
             if pid_of(host):
                 inside(host, "umount", "/array", check=False)
-                for device, label in facts.get("disk_labels", {}).items():
-                    if label and label_of(device) == label:
-                        loops.set_limit(device, 0)
+                labels = facts.get("disk_labels", {})
+                for loop in disk_loops(host):
+                    if labels.get(loop.device) == label_of(loop):
+                        loop.set_limit(0)
         elif pid_of(host):
             network.set_port(host, part, True)
     facts["cut"] = []

@@ -7,6 +7,7 @@ power and cables are cut here, since ending processes alone lets the kernel writ
 out what they left behind.
 """
 
+import collections
 import errno
 import fcntl
 import glob
@@ -38,13 +39,46 @@ def info(device):
         os.close(fd)
 
 
-def devices():
-    """[(device, (st_dev, st_ino) of its file)] of every attached one."""
+class Loop(collections.namedtuple("Loop", "device file")):
+    """A device and the file that it was seen on. Devices are handed out again at
+    once, so whatever is done to one is done only while it is on that file."""
+
+    def info(self):
+        status = info(self.device)
+        on_it = status is not None and (status[0], status[1]) == self.file
+        return status if on_it else None
+
+    def set_limit(self, limit):
+        """Bytes of the file that the device may use; 0: all of it."""
+        status = self.info()
+        if status is None:
+            return
+        status[4] = limit
+        self._control(LOOP_SET_STATUS64, INFO.pack(*status))
+
+    def detach(self):
+        """At once, or, while it is mounted, with its last user."""
+        if self.info() is not None:
+            self._control(LOOP_CLR_FD)
+
+    def _control(self, request, argument=0):
+        fd = os.open(self.device, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(fd, request, argument)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # gone meanwhile
+                raise
+        finally:
+            os.close(fd)
+
+
+def attached():
+    """Every device that is on a file."""
     found = []
     for path in glob.glob("/dev/loop[0-9]*"):
         status = info(path)
         if status is not None:
-            found.append((path, (status[0], status[1])))
+            found.append(Loop(path, (status[0], status[1])))
     return found
 
 
@@ -55,46 +89,11 @@ def encode_dev(st_dev):
 
 
 def of_file(path):
-    """The devices attached to a file."""
+    """The devices on a file."""
     try:
         status = os.stat(path)
     except FileNotFoundError:
         return []
     wanted = (encode_dev(status.st_dev), status.st_ino)
     plain = (status.st_dev, status.st_ino)
-    return [dev for dev, file in devices() if file in (wanted, plain)]
-
-
-def set_limit(device, limit):
-    """Bytes of the file that the device may use; 0: all of it."""
-    status = info(device)
-    if status is None:
-        return
-    status[4] = limit
-    fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.ioctl(fd, LOOP_SET_STATUS64, INFO.pack(*status))
-    except OSError as error:
-        if error.errno != errno.ENXIO:  # gone meanwhile
-            raise
-    finally:
-        os.close(fd)
-
-
-def limit_of(device):
-    status = info(device)
-    return None if status is None else status[4]
-
-
-def detach(device):
-    try:
-        fd = os.open(device, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        fcntl.ioctl(fd, LOOP_CLR_FD)
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-    finally:
-        os.close(fd)
+    return [loop for loop in attached() if loop.file in (wanted, plain)]

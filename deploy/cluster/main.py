@@ -136,9 +136,9 @@ def down(_words):
     images = []
     for folder, _, files in os.walk(DISK):
         images += [os.path.join(folder, name) for name in files]
-    devices = [device for image in images for device in loops.of_file(image)]
-    for device in devices:
-        loops.set_limit(device, loops.CUT)
+    site_loops = [loop for image in images for loop in loops.of_file(image)]
+    for loop in site_loops:
+        loop.set_limit(loops.CUT)
     if os.path.isdir(group):
         cgroups.kill(group)
         cgroups.wait_empty(group, 20, "taking the cluster down")
@@ -146,9 +146,7 @@ def down(_words):
         with contextlib.suppress(OSError):
             os.rmdir(os.path.dirname(group))  # the last instance's parent
     network.remove_all()
-    for device in devices:
-        loops.detach(device)
-    hosts.wait_detached(devices)
+    hosts.wait_detached(site_loops)
     if os.path.ismount(MEMORY):
         run("umount", MEMORY)
     for folder in (MEMORY, DISK):

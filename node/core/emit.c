@@ -45,24 +45,22 @@ fleet_message_t *node_send(node_effects_t *effects, fleet_message_type_t type) {
 
 static uint64_t act_limit(const node_set_t *set, node_act_t act,
                           uint32_t resource) {
-    switch (act) { // NOLINT(bugprone-branch-clone): some are equal by chance
+    switch (act) {
     case NODE_ACT_START:
         return set->run.parts[resource].start_ms;
     case NODE_ACT_STOP:
         return set->run.parts[resource].stop_ms;
-    case NODE_ACT_PROBE:
-        return NODE_PROBE_MS;
     case NODE_ACT_PREPARE:
     case NODE_ACT_UNPREPARE:
         return NODE_PREPARE_MS;
     case NODE_ACT_EVICT:
         return NODE_EVICT_MS;
+    case NODE_ACT_PROBE:
     case NODE_ACT_LOOK:
-        return NODE_LOOK_MS;
     case NODE_ACT_SILENCE:
     case NODE_ACT_SPEAK:
     case NODE_ACT_RENEW:
-        return NODE_LINK_MS;
+        return NODE_QUICK_MS;
     }
     assert(false);
     return 0;

@@ -22,9 +22,7 @@
 #define NODE_LOOKS_MAX 8  // looks at a time
 #define NODE_SET_ROOM 128 // effects of one set in one step, at most
 
-#define NODE_PROBE_MS 10000
-#define NODE_LINK_MS 10000
-#define NODE_LOOK_MS 10000
+#define NODE_QUICK_MS 10000 // what only looks, and links
 #define NODE_PREPARE_MS 20000
 #define NODE_EVICT_MS 30000
 #define NODE_LOOK_EVERY_MS 10000

@@ -437,7 +437,7 @@ static void test_refusals_say_everything(void **state) {
     story_op(story);
     story_expect(story, "< refused node-offline no-port\n");
     assert_non_null(strstr(story->reasons[1].text, "as of"));
-    assert_true(story->reasons[0].retry);
+    assert_false(story->reasons[0].retry);
     assert_int_equal(events + 2, story->journal_n); // the two lapses
     story_end(story);
 }
