@@ -12,12 +12,14 @@
 #include <time.h>
 
 #include "broker/shell.h"
+#include "broker/squeeze.h"
 #include "proto/text.h"
 
-#define MAGIC "fleet-snapshot-1"
+#define MAGIC "fleet-snapshot-2"
+#define VIEW_MAX (64 * 1024 * 1024)
 #define PATIENCE 5000 // entries between two words to systemd
 
-// What a snapshot's data begins with.
+// What a snapshot's data begins with; behind it are core and view, squeezed.
 typedef struct snapshot_head {
     char magic[16];
     fleet_key_t hash; // of everything behind this
@@ -55,16 +57,26 @@ static bool restore(shell_t *shell, const store_snapshot_t *snapshot) {
         return false;
     }
     memcpy(&head, snapshot->data, sizeof head);
-    const uint8_t *core = snapshot->data + sizeof head;
-    size_t size = snapshot->size - sizeof head;
-    snapshot_hash(core, size, hash);
+    const uint8_t *squeezed = snapshot->data + sizeof head;
+    size_t squeezed_size = snapshot->size - sizeof head;
+    snapshot_hash(squeezed, squeezed_size, hash);
     if (memcmp(head.magic, MAGIC, sizeof head.magic) != 0 ||
-        memcmp(head.hash, hash, sizeof hash) != 0 || head.core_size > size ||
-        head.view_size != size - head.core_size) {
+        memcmp(head.hash, hash, sizeof hash) != 0 ||
+        head.core_size != broker_core_durable_size(shell->core) ||
+        head.view_size > VIEW_MAX) {
         return false;
     }
-    return broker_core_restore(shell->core, core, head.core_size) == FLEET_OK &&
-           view_load(shell->view, core + head.core_size, head.view_size);
+    size_t size = head.core_size + head.view_size;
+    uint8_t *data = malloc(size + 1);
+    if (data == NULL) {
+        abort();
+    }
+    bool good =
+        squeeze_undo(squeezed, squeezed_size, data, size) &&
+        broker_core_restore(shell->core, data, head.core_size) == FLEET_OK &&
+        view_load(shell->view, data + head.core_size, head.view_size);
+    free(data);
+    return good;
 }
 
 static bool stop(replay_t *replay, const char *what, uint64_t seq) {
@@ -207,25 +219,34 @@ fleet_err_t shell_replay(shell_t *shell, fleet_text_t ret_why) {
 fleet_err_t shell_snapshot(shell_t *shell, fleet_text_t ret_why) {
     snapshot_head_t head = {.magic = MAGIC};
     uint8_t *view = NULL;
+    uint8_t *squeezed = NULL;
     size_t view_size = 0;
+    size_t squeezed_size = 0;
     view_save(shell->view, &view, &view_size);
     size_t core_size = broker_core_durable_size(shell->core);
-    size_t size = sizeof head + core_size + view_size;
-    uint8_t *data = malloc(size);
+    uint8_t *data = malloc(core_size + view_size + 1);
     if (data == NULL) {
         abort();
     }
-    memcpy(data + sizeof head, broker_core_durable(shell->core), core_size);
-    memcpy(data + sizeof head + core_size, view, view_size);
+    memcpy(data, broker_core_durable(shell->core), core_size);
+    memcpy(data + core_size, view, view_size);
     free(view);
+    squeeze(data, core_size + view_size, &squeezed, &squeezed_size);
+    free(data);
     head.core_size = core_size;
     head.view_size = view_size;
-    snapshot_hash(data + sizeof head, size - sizeof head, head.hash);
+    snapshot_hash(squeezed, squeezed_size, head.hash);
+    data = malloc(sizeof head + squeezed_size);
+    if (data == NULL) {
+        abort();
+    }
     memcpy(data, &head, sizeof head);
+    memcpy(data + sizeof head, squeezed, squeezed_size);
+    free(squeezed);
     store_snapshot_t snapshot = {.seq = broker_core_seq(shell->core),
                                  .version = FLEET_VERSION,
                                  .data = data,
-                                 .size = size};
+                                 .size = sizeof head + squeezed_size};
     memcpy(snapshot.hash, shell->head_hash, FLEET_KEY_SIZE);
     fleet_err_t err = store_snapshot_write(shell->store, &snapshot, ret_why);
     free(data);
