@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -194,20 +195,37 @@ static void is_killed_at_its_limit(void **state) {
     assert_non_null(strstr(end.text, "did not end within"));
 }
 
-// What stays in the background holds neither us up nor dies when it speaks.
+// What stays in the background holds us up neither, nor does it die when it
+// speaks after the command has ended: it waits at a FIFO for that.
 static void leaves_the_background_alone(void **state) {
     (void)state;
+    char folder[] = "/tmp/fleet-test-command-XXXXXX";
+    char fifo[64];
+    char line[200];
+    assert_non_null(mkdtemp(folder));
+    snprintf(fifo, sizeof(fifo), "%s/fifo", folder);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    // Its last word comes by another FIFO end: it lives after it has spoken.
+    snprintf(line, sizeof(line),
+             "sh -c '(read w <%s; echo late; echo lives >%s) & echo up'", fifo,
+             fifo);
     double begin = now_s();
-    command_end_t end =
-        run("sh -c '(echo $$ >&2; exec 3<&1; exec sleep 60) & echo $!'", NULL,
-            5000);
+    command_end_t end = run(line, NULL, 5000);
     assert_true(now_s() - begin < 10);
     assert_true(end.ok);
-    int pid = 0;
-    const char *line = strrchr(end.said, '\n');
-    assert_int_equal(sscanf(line ? line + 1 : end.said, "%d", &pid), 1);
-    assert_int_equal(kill(pid, 0), 0);
-    kill(pid, SIGKILL);
+    assert_string_equal(end.said, "up");
+    alarm(20); // where it died, the FIFO would be waited at for ever
+    int fd = open(fifo, O_WRONLY); // waits until it reads
+    assert_int_equal(write(fd, "go\n", 3), 3);
+    close(fd);
+    char word[16] = "";
+    fd = open(fifo, O_RDONLY); // waits until it has spoken and writes
+    assert_int_equal(read(fd, word, sizeof(word) - 1), 6);
+    assert_string_equal(word, "lives\n");
+    close(fd);
+    alarm(0);
+    unlink(fifo);
+    rmdir(folder);
 }
 
 static void keeps_the_last_words_only(void **state) {
