@@ -323,6 +323,8 @@ static void hello(step_t *step, uint32_t node, const fleet_hello_t *hello) {
         return; // late
     }
     bool again = same_agent && hello->hello == soft->hello;
+    soft->fence_back =
+        soft->fence_back || strcmp(hello->boot_id, soft->fence_boot) != 0;
     const broker_node_t *n = node_of(core, node);
     bool rebooted =
         n->boot_id[0] != '\0' && strcmp(n->boot_id, hello->boot_id) != 0;
@@ -462,19 +464,21 @@ void member_fence(step_t *step, uint32_t node, const fleet_request_t *request,
     soft->fence_content = request_content(request);
     FLEET_COPY(soft->fence_request, request->request);
     FLEET_COPY(soft->fence_by, by);
+    FLEET_COPY(soft->fence_boot, node_of(core, node)->boot_id);
+    soft->fence_back = false;
     FLEET_COPY(soft->fence_reason, request->reason);
     broker_effect_t *fence = step_effect(step, BROKER_OUT_FENCE);
     FLEET_COPY(fence->name, node_name(core, node));
 }
 
-static void fence_refused(step_t *step, uint32_t node) {
+static void fence_refused(step_t *step, uint32_t node, const char *detail) {
     const broker_node_soft_t *soft = node_soft_of(step->core, node);
     fleet_refused_t no = {0};
     FLEET_COPY(no.request, soft->fence_request);
     fleet_reason_t *why = reason_next(&no);
     fleet_reason_make(why, FLEET_FENCE_FAILED,
                       "the fence command of %s failed: %.160s",
-                      node_name(step->core, node), step->in->text);
+                      node_name(step->core, node), detail);
     reason_about(why, "", node_name(step->core, node));
     refuse(step, soft->fence_peer, &no);
 }
@@ -487,28 +491,32 @@ void member_fenced(step_t *step, uint32_t node) {
                   node_name(core, node));
         return;
     }
-    if (step->in->ok) {
+    // P1: what was cut off and has booted since is not down (any more).
+    bool ok = step->in->ok && !soft->fence_back;
+    const char *detail =
+        ok == step->in->ok ? step->in->text : "it has booted again meanwhile";
+    if (ok) {
         member_down(step, node, fleet_down_how_FENCED, soft->fence_by,
                     soft->fence_reason, step->in->text);
     } else {
         fleet_fence_failed_t *event = NEW_EVENT(step, fence_failed);
         head_node(step, &event->head, node, soft->fence_by, soft->fence_reason);
-        FLEET_COPY(event->detail, step->in->text);
+        FLEET_COPY(event->detail, detail);
         step_commit(step);
         step_note(step, "the fence command of %s ended -> failed: %.160s",
-                  node_name(core, node), step->in->text);
+                  node_name(core, node), detail);
     }
     if (soft->fence_request[0] == '\0') {
         return;
     }
-    if (step->in->ok) {
+    if (ok) {
         fleet_done_t done = {.changed = true};
         FLEET_COPY(done.request, soft->fence_request);
         FLEET_FORMAT(done.text, "%s is fenced: %.160s", node_name(core, node),
                      step->in->text);
         answer_done(step, soft->fence_peer, &done, soft->fence_content);
     } else {
-        fence_refused(step, node);
+        fence_refused(step, node, detail);
     }
     memset(soft->fence_request, 0, sizeof(soft->fence_request));
 }

@@ -261,8 +261,9 @@ static void move(step_t *step, const fleet_request_t *request, uint32_t set,
     const broker_core_t *core = step->core;
     const broker_set_t *s = set_of(core, set);
     bool force = request->force || request->owner_is_down[0] != '\0';
-    bool ends = gives_way(core, set, request);
     uint32_t node = find_node(core, request->node);
+    // The holder is not forced out of a set to get it.
+    bool ends = gives_way(core, set, request) && node != s->holder;
     fleet_refused_t no = {0};
     if (node != NOBODY && node == s->holder && s->transfer.id == 0) {
         if (s->stuck) {

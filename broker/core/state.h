@@ -188,6 +188,8 @@ typedef struct broker_node_soft {
     uint64_t fence_content;
     fleet_id_t fence_request;
     fleet_id_t fence_by;
+    fleet_id_t fence_boot; // its boot, as it was known then
+    bool fence_back;       // another boot of it was heard since
     fleet_text_t fence_reason;
 } broker_node_soft_t;
 

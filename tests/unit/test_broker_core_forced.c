@@ -514,6 +514,26 @@ static void test_fence_fails(void **state) {
     story_end(story);
 }
 
+// The cut was real, but the node is up again before its command has ended: that
+// it was down is no evidence any more (P1).
+static void test_fence_of_a_node_that_is_back(void **state) {
+    (void)state;
+    story_t *story = story_new_www();
+    broker_input_t fenceable = {.kind = BROKER_IN_FENCEABLE, .name = "node1"};
+    story_step(story, &fenceable);
+    fleet_request_t *request = story_ask(story, fleet_verb_FENCE, "", "node1");
+    FLEET_COPY(request->request, "f1");
+    story_op(story);
+    (void)story_hello(story, 1, "another-boot");
+    story_say(story, 1);
+    story_forget(story);
+    fenced(story, true);
+    story_expect(story,
+                 "+ node.fence-failed - node1 0\n"
+                 "< refused fence-failed\n");
+    story_end(story);
+}
+
 // A stuck set is displaced from a node that is online.
 static void test_forced_off_a_stuck_holder(void **state) {
     (void)state;
@@ -568,6 +588,7 @@ int main(void) {
         cmocka_unit_test(test_unlock_of_a_parked_set),
         cmocka_unit_test(test_fence),
         cmocka_unit_test(test_fence_fails),
+        cmocka_unit_test(test_fence_of_a_node_that_is_back),
         cmocka_unit_test(test_forced_off_a_stuck_holder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
