@@ -91,6 +91,12 @@ void node_adopt_found(node_set_t *set, uint32_t part,
         (found == NODE_FOUND_NOTHING || input->lock_token > set->token)) {
         set->foreign = true;
     }
+    if (input->ok && found == NODE_FOUND_PART &&
+        its->kind == FLEET_RESOURCE_ADDRESS) {
+        // Silenced by the agent before: heard again once it is confirmed.
+        set->silent |= node_bit(part);
+        set->silent_wanted = true;
+    }
 }
 
 static void adopt_held(node_core_t *core, node_set_t *set,

@@ -91,7 +91,7 @@ static void result(node_core_t *core, const node_input_t *input,
     } else if (slot == &set->work[input->resource]) {
         node_sequence_result(core, set, input->resource, input, effects);
     } else if (slot == &set->link[input->resource]) {
-        node_link_result(set, input->resource, input, effects);
+        node_link_result(core, set, input->resource, input, effects);
     } else {
         node_health_result(core, set, input->resource, input, effects);
     }

@@ -187,15 +187,20 @@ bool node_link_advance(node_core_t *core, node_set_t *set,
     return true;
 }
 
-void node_link_result(node_set_t *set, uint32_t part, const node_input_t *input,
-                      node_effects_t *effects) {
+void node_link_result(node_core_t *core, node_set_t *set, uint32_t part,
+                      const node_input_t *input, node_effects_t *effects) {
     node_act_t act = set->link[part].act;
     set->link[part] = (node_act_slot_t){0};
     if (act == NODE_ACT_SILENCE) {
         // Also if it failed: whoever waits for it must go on to the STOP.
         set->silent |= node_bit(part);
-    } else if (act == NODE_ACT_SPEAK) {
+    } else if (act == NODE_ACT_SPEAK && input->ok) {
         set->silent &= ~node_bit(part);
+        if ((set->sick & node_bit(part)) != 0) {
+            node_health_set(core, set, part, true, "heard again", effects);
+        }
+    } else if (act == NODE_ACT_SPEAK) {
+        set->silent_wanted = true; // again when it is confirmed the next time
     }
     if (!input->ok) {
         node_note(effects, "%s: %s cannot be made %s: %s -> noted", set->name,

@@ -33,6 +33,15 @@ const char *node_why_word(node_why_t why) {
     return "release";
 }
 
+static void say_closed(node_core_t *core, const node_set_t *set, uint64_t token,
+                       node_why_t why, node_effects_t *effects) {
+    fleet_closed_t *closed = &node_send(effects, FLEET_MESSAGE_closed)->closed;
+    closed->session = core->session.id;
+    FLEET_COPY(closed->set, set->name);
+    closed->token = token;
+    FLEET_COPY(closed->why, node_why_word(why));
+}
+
 void node_closed_say(node_core_t *core, node_set_t *set, node_why_t why,
                      node_effects_t *effects) {
     assert(set->phase == fleet_phase_CLOSED);
@@ -41,11 +50,7 @@ void node_closed_say(node_core_t *core, node_set_t *set, node_why_t why,
         return;
     }
     set->unsaid = NODE_WHY_NONE;
-    fleet_closed_t *closed = &node_send(effects, FLEET_MESSAGE_closed)->closed;
-    closed->session = core->session.id;
-    FLEET_COPY(closed->set, set->name);
-    closed->token = set->token;
-    FLEET_COPY(closed->why, node_why_word(why));
+    say_closed(core, set, set->token, why, effects);
 }
 
 void node_stop_want(node_set_t *set, node_why_t why) {
@@ -78,8 +83,18 @@ void node_release_take(node_core_t *core, const fleet_release_t *release,
     if (set == NULL) {
         return; // without a record the answer would not be final
     }
-    if (release->token < node_set_known(set)) {
-        node_stale_say(core, set, release->token, node_set_known(set), "agent",
+    if (node_set_open(set) && release->token < set->token) {
+        // All below a record went before it was taken, or goes on as it (P6).
+        node_note(effects,
+                  "%s: release %" PRIu64 ", %" PRIu64
+                  " is here -> "
+                  "closed long ago",
+                  set->name, release->token, set->token);
+        say_closed(core, set, release->token, NODE_WHY_RELEASE, effects);
+        return;
+    }
+    if (release->token < set->acquire.token) {
+        node_stale_say(core, set, release->token, set->acquire.token, "agent",
                        effects);
         return;
     }
@@ -95,7 +110,9 @@ void node_release_take(node_core_t *core, const fleet_release_t *release,
     }
     set->acquire = (node_acquire_t){0};
     set->failure.err = FLEET_OK;
-    node_set_record(set, release->token, fleet_phase_CLOSED, effects);
+    if (release->token > set->token) {
+        node_set_record(set, release->token, fleet_phase_CLOSED, effects);
+    }
     if (set->there != 0 || set->mode == NODE_MODE_ADOPT) {
         node_note(effects, "%s: release %" PRIu64 " -> when all is gone",
                   set->name, release->token);
@@ -163,8 +180,8 @@ static void stopped(node_core_t *core, node_set_t *set,
     node_note(effects, "%s: %s -> closed %" PRIu64, set->name,
               node_why_word(why), token);
     set->failure.err = FLEET_OK;
-    // A boot is told by the hello, which waits for it (P17).
-    if (why != NODE_WHY_BOOT) {
+    // A boot is told by the hello, which waits for it (P17); but not for ever.
+    if (why != NODE_WHY_BOOT || core->session.hello > 0) {
         node_closed_say(core, set, why, effects);
     }
 }

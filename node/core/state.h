@@ -301,8 +301,8 @@ bool node_link_is_silent(const node_set_t *set);
 // False if the list of effects has no room.
 bool node_link_advance(node_core_t *core, node_set_t *set,
                        node_effects_t *effects);
-void node_link_result(node_set_t *set, uint32_t part, const node_input_t *input,
-                      node_effects_t *effects);
+void node_link_result(node_core_t *core, node_set_t *set, uint32_t part,
+                      const node_input_t *input, node_effects_t *effects);
 
 // commands.c: messages, and what the broker asks beside acquire and release.
 void node_message(node_core_t *core, const node_input_t *input,

@@ -432,7 +432,21 @@ static void a_release_that_fails_can_go_on_in_place(void **state) {
     expect_trace(w, "START data\nSTART nginx\nRECORD 6 held\nacquired 6\n");
     // The release of the token before comes late: it means nothing now.
     release(w, 5, false);
-    expect_trace(w, "stale 5<6\n");
+    expect_trace(w, "closed 5 release\n");
+}
+
+// A debt of an older token is paid by a node that has forgotten and was told
+// the floor (P5, P16), and by one that runs the set again.
+static void a_release_below_the_record_is_answered(void **state) {
+    world_t *w = *state;
+    open_session(w);
+    release(w, 7, false);
+    forget(w);
+    release(w, 5, false);
+    expect_trace(w, "closed 7 release\n");
+    hold(w, 9);
+    release(w, 7, false);
+    expect_trace(w, "closed 7 release\n");
 }
 
 static void commands_of_another_session_are_refused(void **state) {
@@ -754,6 +768,116 @@ static void a_boot_that_cannot_close_says_so(void **state) {
     expect_trace(w, "hello www:5:releasing\nSTOP nginx\n");
 }
 
+// What could not be closed before the first hello is said when it is.
+static void a_boot_that_closes_late_says_so(void **state) {
+    world_t *w = *state;
+    loaded(w, 5, fleet_phase_HELD, false);
+    simple(w, NODE_IN_START, 0);
+    simple(w, NODE_IN_CONNECTED, 0);
+    ends(w, NODE_ACT_STOP, "nginx", FLEET_HELD, NODE_FOUND_ALL);
+    hello_ok(w);
+    tick(w, 10000);
+    done(w, NODE_ACT_STOP, "nginx");
+    done(w, NODE_ACT_STOP, "data");
+    done(w, NODE_ACT_STOP, "public");
+    hello_ok(w);
+    forget(w);
+    done(w, NODE_ACT_STOP, "disk");
+    expect_trace(w, "RECORD 5 closed\nclosed 5 boot\n");
+}
+
+// A release does not wait for the probes: what they have not found yet has to
+// go as well.
+static void a_release_while_adopting_stops_all(void **state) {
+    world_t *w = *state;
+    loaded(w, 5, fleet_phase_HELD, true);
+    simple(w, NODE_IN_START, 0);
+    simple(w, NODE_IN_CONNECTED, 0);
+    hello_ok(w);
+    done(w, NODE_ACT_PROBE, "public");
+    forget(w);
+    release(w, 5, false);
+    expect_trace(w,
+                 "ABANDON PROBE\nABANDON PROBE\nABANDON PROBE\n"
+                 "RECORD 5 releasing\n");
+    ends(w, NODE_ACT_PROBE, "disk", FLEET_START_FAILED, NODE_FOUND_NOTHING);
+    ends(w, NODE_ACT_PROBE, "data", FLEET_START_FAILED, NODE_FOUND_NOTHING);
+    ends(w, NODE_ACT_PROBE, "nginx", FLEET_START_FAILED, NODE_FOUND_NOTHING);
+    expect_trace(w, "STOP nginx\n");
+}
+
+// A new agent does not know that the one before silenced the address.
+static void a_silenced_address_that_is_adopted_is_heard_again(void **state) {
+    world_t *w = *state;
+    loaded(w, 5, fleet_phase_HELD, true);
+    simple(w, NODE_IN_START, 0);
+    simple(w, NODE_IN_CONNECTED, 0);
+    hello_ok(w);
+    done(w, NODE_ACT_PROBE, "disk");
+    done(w, NODE_ACT_PROBE, "data");
+    ends(w, NODE_ACT_PROBE, "public", FLEET_OK, NODE_FOUND_PART);
+    forget(w);
+    done(w, NODE_ACT_PROBE, "nginx");
+    expect_trace(w, "health public failed\n");
+    confirm(w, 5);
+    expect_trace(w, "SPEAK public\n");
+    // One that fails is tried again when the set is confirmed again.
+    ends(w, NODE_ACT_SPEAK, "public", FLEET_START_FAILED, NODE_FOUND_PART);
+    expect_trace(w, "");
+    confirm(w, 5);
+    expect_trace(w, "SPEAK public\n");
+    done(w, NODE_ACT_SPEAK, "public");
+    expect_trace(w, "health public ok\n");
+}
+
+// Nothing asks for a tick at once while there is nothing but waiting.
+static void a_node_without_a_broker_sleeps(void **state) {
+    world_t *w = *state;
+    simple(w, NODE_IN_START, 0);
+    simple(w, NODE_IN_CONNECTED, 0);
+    assert_true(node_core_deadline(w->core) > 0);
+    hello_ok(w);
+    fleet_watch_set_t *watch =
+        &from_broker(w, FLEET_MESSAGE_watch_set)->watch_set;
+    watch->term = w->term;
+    watch->session = w->session;
+    FLEET_COPY(watch->set, "www");
+    watch->rev = 1;
+    deliver(w);
+    tick(w, 1001); // the lease lapses, and the look has ended
+    node_input_t look = {.kind = NODE_IN_RESULT,
+                         .act = NODE_ACT_LOOK,
+                         .set = "www",
+                         .resource = NODE_WHOLE_SET,
+                         .job = w->look,
+                         .ok = true};
+    step(w, &look);
+    tick(w, 20000); // another one is due, but for a session
+    tick(w, 0);
+    assert_true(node_core_deadline(w->core) > 0);
+}
+
+// A lock that says otherwise ends what was to go on in place (P9).
+static void in_place_under_a_foreign_lock_is_undone(void **state) {
+    world_t *w = *state;
+    open_session(w);
+    hold(w, 5);
+    acquire(w, 6, 5);
+    expect_trace(w, "RECORD 6 acquiring\nSTART disk\nSTART public\n");
+    ends(w, NODE_ACT_START, "disk", FLEET_LOCK_FOREIGN, NODE_FOUND_NOTHING);
+    forget(w);
+    ends(w, NODE_ACT_START, "public", FLEET_START_FAILED, NODE_FOUND_NOTHING);
+    expect_trace(w, "STOP nginx\n");
+    done(w, NODE_ACT_STOP, "nginx");
+    done(w, NODE_ACT_STOP, "data");
+    done(w, NODE_ACT_STOP, "public");
+    forget(w);
+    done(w, NODE_ACT_STOP, "disk");
+    expect_trace(w,
+                 "RECORD 6 closed\n"
+                 "acquire_failed 6 undone lock-foreign\n");
+}
+
 static void a_lost_definition_is_waited_for(void **state) {
     world_t *w = *state;
     node_input_t input = {
@@ -934,7 +1058,13 @@ int main(void) {
         TEST(a_release_closes_what_was_never_seen),
         TEST(a_failed_start_is_undone),
         TEST(a_release_that_fails_can_go_on_in_place),
+        TEST(a_release_below_the_record_is_answered),
         TEST(commands_of_another_session_are_refused),
+        TEST(a_boot_that_closes_late_says_so),
+        TEST(a_release_while_adopting_stops_all),
+        TEST(a_silenced_address_that_is_adopted_is_heard_again),
+        TEST(a_node_without_a_broker_sleeps),
+        TEST(in_place_under_a_foreign_lock_is_undone),
         TEST(a_lower_term_confirms_nothing),
         TEST(a_pair_that_is_not_confirmed_is_dropped),
         TEST(a_lapse_keeps_what_runs),
