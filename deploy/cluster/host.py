@@ -131,8 +131,7 @@ def power_on(site, host):
     with open(memory(host, "pid"), "w", encoding="utf-8") as file:
         file.write(str(pid))
 
-    if facts["kind"] in ("node", "broker"):
-        mount_state(host)
+    mount_state(host)
     if "disk" in facts["cut"]:
         cover_array(host)
 

@@ -142,6 +142,33 @@ def test_piped_steps(cluster):
     expect("\x1b" not in result.out and "\r" not in result.out, "no redraw in a pipe", result)
 
 
+def test_check(cluster):
+    """Would it start on each node? A node on which it would not is named, with why."""
+    cluster.back_to("node1")
+    rows = cluster.fleet("check", "www", "--json", check=0).json["sets"][0]["nodes"]
+    equal([(row["node"], row["ready"]) for row in rows],
+          [("node1", True), ("node2", True), ("node3", True)], "ready everywhere")  # fmt: skip
+    cluster.sh("node3", "mv /usr/sbin/nginx /usr/sbin/nginx.off")
+    try:
+        rows = cluster.wait(
+            "node3 is found not ready",
+            lambda: (r := cluster.fleet("check", "www", "--json")).status == 1 and r.json,
+        )["sets"][0]["nodes"]
+        equal([row["node"] for row in rows if row["ready"] is False], ["node3"], "not ready")
+        problems = rows[2]["problems"]
+        expect("nginx" in problems[0]["text"], "what is missing", problems)
+        refused = cluster.fleet("move", "www", "node3", "--json", check=1).json
+        equal([r["code"] for r in refused["reasons"]], ["not-ready"], "codes")
+        equal(refused["reasons"][0]["waivable"], True, "it can be waived")
+        waived = cluster.fleet("move", "www", "node3", "--ignore", "not-ready", "--json", check=2)
+        equal(waived.json["outcome"], "returned", "told otherwise, it was tried")
+        equal(waived.json["ignored"], ["not-ready"], "what was waived is on record")
+    finally:
+        cluster.sh("node3", "mv /usr/sbin/nginx.off /usr/sbin/nginx")
+    cluster.wait_ready("node3")
+    cluster.audit()
+
+
 def test_events_of_a_move(cluster):
     cluster.back_to("node1")
     seq = cluster.status()["broker"]["seq"]
