@@ -60,8 +60,14 @@ def test_users_of_the_file_system_are_ended(cluster):
         "(cd /tmp/elsewhere && exec setsid sleep 1000) >/dev/null 2>&1 &"
         "(cd /srv/www && trap '' TERM; exec setsid sh -c 'trap \"\" TERM; while :; do sleep 1; done') >/dev/null 2>&1 &"
         "(unshare -m sh -c 'cd /srv/www && exec sleep 1001') >/dev/null 2>&1 &"
-        "(cd /srv && exec setsid sleep 1002) >/dev/null 2>&1 & sleep 0.2",
+        "(cd /srv && exec setsid sleep 1002) >/dev/null 2>&1 &",
     )
+    cluster.wait(
+        "all four run",
+        lambda: cluster.sh(
+            "node1", "pgrep -fc '[s]leep 100[0-2]$|trap .. [T]ERM; while'", check=False
+        ).out.strip() == "4",
+    )  # fmt: skip
     transfer = cluster.move("www", "node2")
     equal(transfer["outcome"], "moved", "outcome")
     left = cluster.sh("node1", "pgrep -af '[s]leep 100[0-9]'; true").out.split("\n")
