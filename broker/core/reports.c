@@ -114,6 +114,20 @@ static void acquired(step_t *step, uint32_t node,
     }
 }
 
+// It ran.  A node that lost its memory starts again what it finds (P16), and
+// now could not.
+static void failed_again(step_t *step, uint32_t set, uint32_t node,
+                         const fleet_acquire_failed_t *answer) {
+    const broker_set_t *s = set_of(step->core, set);
+    if (answer->undone) {
+        report_closed(step, set, node, answer->token, "start failed", false);
+    } else if (s->transfer.id == 0 && !s->stuck) {
+        transfer_stuck(step, set,
+                       answer->code[0] != '\0' ? answer->code : "start-failed",
+                       answer->resource, answer->text);
+    }
+}
+
 static void acquire_failed(step_t *step, uint32_t node,
                            const fleet_acquire_failed_t *answer) {
     const broker_core_t *core = step->core;
@@ -124,8 +138,11 @@ static void acquire_failed(step_t *step, uint32_t node,
     const broker_set_t *s = set_of(core, set);
     const broker_transfer_t *t = &s->transfer;
     bool waited = t->id != 0 && t->granted;
-    if (s->holder != node || answer->token != s->holder_token || s->up ||
-        (t->id != 0 && !waited)) {
+    if (s->holder != node || answer->token != s->holder_token) {
+        return;
+    }
+    if (s->up || (t->id != 0 && !waited)) {
+        failed_again(step, set, node, answer);
         return;
     }
     if (t->id == 0 && s->stuck && !answer->undone) {

@@ -569,6 +569,22 @@ static void test_damaged_journal(void **state) {
     story_end(story);
 }
 
+// A node that lost its memory starts anew what it finds; what becomes of that
+// counts although the set was running.
+static void test_failure_of_what_ran(void **state) {
+    (void)state;
+    story_t *story = story_new_www();
+    story_acquire_failed(story, 1, "www", 1, false);
+    story_expect(story, "+ set.stuck www node1 1 start-failed\n");
+    story_acquire_failed(story, 1, "www", 1, false);
+    story_expect(story, "");
+    story_acquire_failed(story, 1, "www", 1, true);
+    story_expect(story,
+                 "+ set.unstuck www node1 1\n"
+                 "+ set.released www node1 1 released by-itself\n");
+    story_end(story);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_boot),
@@ -595,6 +611,7 @@ int main(void) {
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_nonsense),
         cmocka_unit_test(test_damaged_journal),
+        cmocka_unit_test(test_failure_of_what_ran),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
