@@ -91,11 +91,8 @@ void node_adopt_found(node_set_t *set, uint32_t part,
         (found == NODE_FOUND_NOTHING || input->lock_token > set->token)) {
         set->foreign = true;
     }
-    if (input->ok && found == NODE_FOUND_PART &&
-        its->kind == FLEET_RESOURCE_ADDRESS) {
-        // Silenced by the agent before: heard again once it is confirmed.
-        set->silent |= node_bit(part);
-        set->silent_wanted = true;
+    if (found == NODE_FOUND_PART && its->kind == FLEET_RESOURCE_ADDRESS) {
+        set->unheard |= node_bit(part); // the agent before may have silenced it
     }
 }
 
@@ -134,7 +131,8 @@ void node_adopt_end(node_core_t *core, node_set_t *set,
         node_note(effects, "%s: its definition is lost -> waits for one",
                   set->name);
     } else if (set->phase == fleet_phase_RELEASING) {
-        node_stop_want(set, NODE_WHY_RELEASE);
+        // Whoever began it: nobody may ask again, so it tries again by itself.
+        node_stop_want(set, NODE_WHY_LAPSE);
     } else if (set->phase == fleet_phase_ACQUIRING) {
         node_note(effects, "%s: token %" PRIu64 " was being started -> goes on",
                   set->name, set->token);

@@ -24,6 +24,8 @@ void node_lease_give(node_set_t *set, uint64_t left_ms,
     }
     if (set->stop == NODE_WHY_NONE) {
         set->silent_wanted = false;
+        set->speak |= set->unheard & set->there;
+        set->unheard = 0;
     }
     if (set->run.without_lease == fleet_without_lease_SILENCE) {
         set->renew |=
@@ -157,7 +159,7 @@ static void link_act(node_core_t *core, node_set_t *set, uint32_t part,
     }
     if (set->silent_wanted && (set->silent & bit) == 0) {
         node_act(core, set, effects, slot, NODE_ACT_SILENCE, part);
-    } else if (!set->silent_wanted && (set->silent & bit) != 0) {
+    } else if (!set->silent_wanted && ((set->silent | set->speak) & bit) != 0) {
         node_act(core, set, effects, slot, NODE_ACT_SPEAK, part);
     } else if (!set->silent_wanted && (set->renew & bit) != 0) {
         set->renew &= ~bit;
@@ -192,15 +194,20 @@ void node_link_result(node_core_t *core, node_set_t *set, uint32_t part,
     node_act_t act = set->link[part].act;
     set->link[part] = (node_act_slot_t){0};
     if (act == NODE_ACT_SILENCE) {
+        set->unheard &= ~node_bit(part);
         // Also if it failed: whoever waits for it must go on to the STOP.
         set->silent |= node_bit(part);
     } else if (act == NODE_ACT_SPEAK && input->ok) {
         set->silent &= ~node_bit(part);
+        set->speak &= ~node_bit(part);
         if ((set->sick & node_bit(part)) != 0) {
             node_health_set(core, set, part, true, "heard again", effects);
         }
     } else if (act == NODE_ACT_SPEAK) {
-        set->silent_wanted = true; // again when it is confirmed the next time
+        // Again when it is confirmed the next time.
+        set->unheard |= node_bit(part);
+        set->silent &= ~node_bit(part);
+        set->speak &= ~node_bit(part);
     }
     if (!input->ok) {
         node_note(effects, "%s: %s cannot be made %s: %s -> noted", set->name,

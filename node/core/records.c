@@ -112,12 +112,16 @@ void node_set_record(node_set_t *set, uint64_t token, fleet_phase_t phase,
     }
     set->token = token;
     set->phase = phase;
+    node_set_write(set, effects);
+}
 
+// The record as it is, also where the disk does not have it.
+void node_set_write(const node_set_t *set, node_effects_t *effects) {
     node_effect_t *effect = node_emit(effects, NODE_OUT_RECORD);
     FLEET_COPY(effect->set, set->name);
     FLEET_COPY(effect->record.set, set->name);
-    effect->record.token = token;
-    effect->record.phase = phase;
+    effect->record.token = set->token;
+    effect->record.phase = set->phase;
     effect->rev = set->run.rev;
 }
 

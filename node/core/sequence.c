@@ -268,6 +268,8 @@ static void part_done(node_core_t *core, node_set_t *set, uint32_t part,
     uint32_t bit = node_bit(part);
     if (act == NODE_ACT_START) {
         set->silent &= ~bit; // a start lets it speak
+        set->unheard &= ~bit;
+        set->speak &= ~bit;
         set->probe_failures[part] = 0;
         set->probe_left_ms[part] = set->run.parts[part].probe_every_ms;
         if ((set->sick & bit) != 0) {
@@ -276,6 +278,8 @@ static void part_done(node_core_t *core, node_set_t *set, uint32_t part,
     } else if (act == NODE_ACT_STOP) {
         set->there &= ~bit;
         set->silent &= ~bit;
+        set->unheard &= ~bit;
+        set->speak &= ~bit;
         set->renew &= ~bit;
     } else if (act == NODE_ACT_UNPREPARE) {
         set->prepared &= ~bit;

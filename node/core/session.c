@@ -212,6 +212,12 @@ static void take_floors(node_core_t *core, const fleet_hello_ok_t *ok,
             node_set_record(set, floor->token, fleet_phase_CLOSED, effects);
         }
     }
+    // What was found running is on disk before the memory is (P6, P16).
+    for (uint32_t i = 0; i < core->sets_n; i++) {
+        if (core->sets[i].used && node_set_open(&core->sets[i])) {
+            node_set_write(&core->sets[i], effects);
+        }
+    }
     node_emit(effects, NODE_OUT_TERM)->term = core->term;
     node_note(effects, "memory: %u floors -> known", ok->floors_n);
     core->no_memory = false;

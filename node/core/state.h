@@ -170,8 +170,10 @@ typedef struct node_set {
     uint32_t there;    // may be there: STOP has to see to it
     uint32_t prepared; // likewise UNPREPARE, by the definition prepared_rev
     uint64_t prepared_rev;
-    uint32_t silent; // SILENCE was done
-    uint32_t renew;  // RENEW is due
+    uint32_t silent;  // SILENCE was done
+    uint32_t unheard; // may be silent: SPEAK once it is confirmed
+    uint32_t speak;   // SPEAK is due
+    uint32_t renew;   // RENEW is due
     uint32_t sick;
     uint32_t sick_unsaid;   // a change of sick that was not said yet
     fleet_text_t sick_text; // of the last change
@@ -265,6 +267,7 @@ void node_set_record(node_set_t *set, uint64_t token, fleet_phase_t phase,
 // Takes a definition that came with a message; KEEP if it is new.
 void node_set_define(node_set_t *set, const fleet_setdef_t *setdef,
                      uint64_t rev, node_effects_t *effects);
+void node_set_write(const node_set_t *set, node_effects_t *effects);
 void node_plan_take(node_plan_t *plan, const fleet_setdef_t *setdef,
                     uint64_t rev);
 uint32_t node_plan_all(const node_plan_t *plan);

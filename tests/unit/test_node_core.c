@@ -830,6 +830,51 @@ static void a_silenced_address_that_is_adopted_is_heard_again(void **state) {
     expect_trace(w, "health public ok\n");
 }
 
+// Nor is it known where the probe does not end; the broker's word comes first.
+static void an_address_that_cannot_be_probed_is_heard_again(void **state) {
+    world_t *w = *state;
+    loaded(w, 5, fleet_phase_HELD, true);
+    simple(w, NODE_IN_START, 0);
+    simple(w, NODE_IN_CONNECTED, 0);
+    hello_ok(w);
+    done(w, NODE_ACT_PROBE, "disk");
+    done(w, NODE_ACT_PROBE, "data");
+    ends(w, NODE_ACT_PROBE, "public", FLEET_START_FAILED, NODE_FOUND_NOTHING);
+    forget(w);
+    done(w, NODE_ACT_PROBE, "nginx");
+    expect_trace(w, "health public failed\n");
+    confirm(w, 5);
+    expect_trace(w, "SPEAK public\n");
+}
+
+// A stop that an earlier agent began is tried again, whoever asked for it.
+static void a_stop_that_was_begun_is_tried_again(void **state) {
+    world_t *w = *state;
+    loaded(w, 5, fleet_phase_RELEASING, true);
+    simple(w, NODE_IN_START, 0);
+    forget(w);
+    for (uint32_t i = 0; i < 4; i++) {
+        done(w, NODE_ACT_PROBE, w->setdef.resources[i].name);
+    }
+    expect_trace(w, "STOP nginx\n");
+    ends(w, NODE_ACT_STOP, "nginx", FLEET_HELD, NODE_FOUND_ALL);
+    expect_trace(w, "");
+    tick(w, 10000);
+    expect_trace(w, "STOP nginx\n");
+}
+
+// What the lock says is ours is on disk before the memory is (P16).
+static void what_runs_without_memory_is_recorded(void **state) {
+    world_t *w = *state;
+    make(w, true);
+    loaded(w, 5, fleet_phase_ACQUIRING, true);
+    simple(w, NODE_IN_START, 0);
+    simple(w, NODE_IN_CONNECTED, 0);
+    forget(w);
+    hello_ok(w);
+    expect_trace(w, "RECORD 5 acquiring\nTERM 1\n");
+}
+
 // Nothing asks for a tick at once while there is nothing but waiting.
 static void a_node_without_a_broker_sleeps(void **state) {
     world_t *w = *state;
@@ -1063,6 +1108,9 @@ int main(void) {
         TEST(a_boot_that_closes_late_says_so),
         TEST(a_release_while_adopting_stops_all),
         TEST(a_silenced_address_that_is_adopted_is_heard_again),
+        TEST(an_address_that_cannot_be_probed_is_heard_again),
+        TEST(a_stop_that_was_begun_is_tried_again),
+        TEST(what_runs_without_memory_is_recorded),
         TEST(a_node_without_a_broker_sleeps),
         TEST(in_place_under_a_foreign_lock_is_undone),
         TEST(a_lower_term_confirms_nothing),
