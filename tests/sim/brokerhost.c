@@ -445,6 +445,10 @@ void brokerhost_start(world_t *world, uint64_t life) {
     input.kind = BROKER_IN_START;
     step(world, &input, NULL);
     end_round(world);
+    // Whoever set the site up goes on until all of it is there.
+    if (broker->newest_rev[world->sets_n - 1] == 0) {
+        operators_define(world);
+    }
     for (uint32_t i = 0; i < world->nodes_n; i++) {
         nodehost_disconnect(world, i);
     }
@@ -454,7 +458,12 @@ static void lose_round(world_t *world) {
     broker_host_t *broker = &world->broker;
     while (broker->round_n > 0) {
         broker->round_n--;
-        free(broker->journal[--broker->journal_n].message);
+        fleet_message_t *event = broker->journal[--broker->journal_n].message;
+        if (event->type == FLEET_MESSAGE_set_defined ||
+            event->type == FLEET_MESSAGE_set_changed) {
+            broker->newest_rev[world_set(world, event->event.head.set)]--;
+        }
+        free(event);
     }
     promises_rollback(world);
 }

@@ -122,13 +122,18 @@ static void broker_fault(world_t *world, sim_fault_t fault) {
     }
 }
 
-static void forget(world_t *world, uint32_t host) {
+static void forget(world_t *world, uint32_t host, bool power) {
     node_host_t *node = &world->nodes[host];
-    if (node->power) {
-        nodehost_power_off(world, host);
+    if (node->power && !node->leaving && (power || node->agent)) {
+        if (power) {
+            nodehost_power_off(world, host);
+        } else {
+            nodehost_agent_kill(world, host);
+        }
         world_say(world, node->name, "its state directory is lost");
         node->memory_kept = false;
         node->term = 0;
+        memset(node->deadline_there, 0, sizeof(node->deadline_there));
         memset(node->records, 0, sizeof(node->records));
         memset(world->promises.record[host], 0,
                sizeof(world->promises.record[host]));
@@ -155,7 +160,10 @@ static void host_fault(world_t *world, sim_fault_t fault, uint32_t host) {
         leave(world, host);
         break;
     case SIM_FAULT_MEMORY:
-        forget(world, host);
+        forget(world, host, true);
+        break;
+    case SIM_FAULT_AMNESIA:
+        forget(world, host, false);
         break;
     case SIM_FAULT_CUT:
         cut(world, host, true, true);

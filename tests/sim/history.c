@@ -447,7 +447,6 @@ bool history_run(uint64_t seed, bool trace, sim_counts_t *counts,
     draw_world(&world);
     promises_begin(&world);
     brokerhost_start(&world, 0);
-    operators_define(&world);
     for (uint32_t i = 0; i < world.nodes_n; i++) {
         agenda_add(&world, dice_range(&world.dice, 0, SIM_S), SIM_POWER_ON, i,
                    1, NULL);

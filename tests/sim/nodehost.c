@@ -44,7 +44,8 @@ static void drop_outs(node_host_t *node) {
 static void keep_out(node_host_t *node, const node_effect_t *effect) {
     if (node->outs_n == node->outs_room) {
         node->outs_room = node->outs_room == 0 ? 64 : 2 * node->outs_room;
-        node->outs = realloc(node->outs, node->outs_room * sizeof(*node->outs));
+        node->outs =
+            realloc(node->outs, node->outs_room * sizeof(node_effect_t *));
         assert(node->outs != NULL);
     }
     size_t size = offsetof(node_effect_t, message);
@@ -280,8 +281,10 @@ void nodehost_turn(world_t *world, uint32_t host) {
         return;
     }
     node->inbox_n -= taken;
-    memmove(node->inbox, node->inbox + taken,
-            node->inbox_n * sizeof(*node->inbox));
+    if (taken > 0) {
+        memmove(node->inbox, node->inbox + taken,
+                node->inbox_n * sizeof(*node->inbox));
+    }
     if (stepped) {
         arm(world, host);
     }
@@ -371,6 +374,29 @@ static void load(world_t *world, uint32_t host, uint32_t set) {
     step(world, host, &input);
 }
 
+// P16: without a memory the loop takes what runs from the disk's lock; what
+// runs without one is torn down before anything else.
+static void find(world_t *world, uint32_t host, uint32_t set) {
+    static node_input_t input;
+    node_host_t *node = &world->nodes[host];
+    sim_kernel_set_t *kernel = &node->kernel[set];
+    if (!kernel_has_any(world, host, set)) {
+        return;
+    }
+    const sim_disk_t *disk = &world->disks[set];
+    if (!world->has_disk[set] || disk->owner != host) {
+        memset(kernel, 0, sizeof(*kernel));
+        return;
+    }
+    memset(&input, 0, sizeof(input));
+    input.kind = NODE_IN_LOADED;
+    FLEET_COPY(input.record.set, world->setdefs[set][0].set);
+    input.record.token = disk->floor;
+    input.record.phase = fleet_phase_ACQUIRING;
+    input.same_boot = true;
+    step(world, host, &input);
+}
+
 void nodehost_agent_start(world_t *world, uint32_t host, uint64_t life) {
     node_host_t *node = &world->nodes[host];
     if (!node->power || node->agent || node->life != life) {
@@ -399,7 +425,11 @@ void nodehost_agent_start(world_t *world, uint32_t host, uint64_t life) {
     world_say(world, node->name, "agent starts%s",
               config.no_memory ? ", no memory" : "");
     for (uint32_t i = 0; i < world->sets_n; i++) {
-        load(world, host, i);
+        if (config.no_memory) {
+            find(world, host, i);
+        } else {
+            load(world, host, i);
+        }
     }
     node_input_t input = {.kind = NODE_IN_START};
     step(world, host, &input);

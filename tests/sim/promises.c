@@ -279,11 +279,18 @@ void promises_durable(world_t *world) {
 
 // ---------------------------------------------------------------------- L2
 
+// Time alone never stops a set that is to be kept: only the broker's word does,
+// or an orderly shutdown, or a boot.
 void promises_act(world_t *world, uint32_t host, const node_effect_t *effect,
                   node_input_kind_t input, fleet_phase_t phase_before) {
-    (void)world;
-    (void)host;
-    (void)effect;
-    (void)input;
-    (void)phase_before;
+    uint32_t set = world_set(world, effect->set);
+    bool keeps =
+        world->setdefs[set][0].facts.without_lease == fleet_without_lease_KEEP;
+    const node_host_t *node = &world->nodes[host];
+    if (keeps && effect->act == NODE_ACT_STOP && input == NODE_IN_TICK &&
+        phase_before == fleet_phase_HELD && !node->leaving &&
+        node->boot == node->records[set].boot) {
+        promises_break(world, "L2", "%s takes %s down, and nobody said so",
+                       node->name, set_name(world, set));
+    }
 }
