@@ -157,9 +157,9 @@ int main(int argc, char **argv) {
                       "[--batch N] [--seconds N]\n");
         return 64;
     }
-    // -1 is what mmap(2) asks for here, other than cppcheck's posix.cfg.
-    // cppcheck-suppress invalidFunctionArg
     shared_t *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+                            // mmap(2) wants -1, which posix.cfg does not know
+                            // cppcheck-suppress invalidFunctionArg
                             MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED) {
         perror("mmap");
