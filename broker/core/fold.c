@@ -164,7 +164,10 @@ static void let_go(broker_set_t *s) {
 static fleet_err_t owe(broker_set_t *s, uint32_t node, uint64_t token) {
     for (uint32_t i = 0; i < s->debts_n; i++) {
         if (s->debts[i].node == node) {
-            s->debts[i].token = token;
+            // What only the lock still names may be older than what it owes.
+            if (token > s->debts[i].token) {
+                s->debts[i].token = token;
+            }
             return FLEET_OK;
         }
     }
