@@ -125,8 +125,10 @@ typedef struct node_effect {
     fleet_name_t set;
     fleet_pair_t record;
     uint64_t term;
-    uint64_t
-        lease_ms; // DEADLINE; RENEW and START: what is left of the set's lease
+    // DEADLINE, and RENEW, START and SPEAK: what is left of the set's lease
+    // when the core was asked; the loop takes off what has passed since.  1: it
+    // has run out, and its address is not to be heard before the next RENEW.
+    uint64_t lease_ms;
     uint64_t rev; // KEEP; RECORD: the one it runs by; ACT: the one to do it by
     node_act_t act;
     uint32_t resource;

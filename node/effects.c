@@ -173,6 +173,17 @@ static void do_effect(loop_t *loop, node_effect_t *effect) {
     }
 }
 
+// What is left of a lease was so when the core was asked; a write that came
+// before may have taken any time since.  0 is not what becomes of it: to an
+// agent that would be no lease at all.
+static void shorten(node_effect_t *effect, uint64_t asked_ms) {
+    uint64_t late_ms = now_ms() - asked_ms;
+    if (effect->lease_ms > 0) {
+        effect->lease_ms =
+            effect->lease_ms > late_ms ? effect->lease_ms - late_ms : 1;
+    }
+}
+
 void loop_step(loop_t *loop, node_input_t *input) {
     if (loop->over) {
         return;
@@ -184,6 +195,7 @@ void loop_step(loop_t *loop, node_input_t *input) {
         elapsed_ms > input->elapsed_ms ? elapsed_ms : input->elapsed_ms;
     node_core_step(loop->core, input, loop->effects);
     for (uint32_t i = 0; i < loop->effects->n && !loop->over; i++) {
+        shorten(&loop->effects->items[i], now.boot_us / 1000);
         do_effect(loop, &loop->effects->items[i]);
     }
 }

@@ -9,6 +9,13 @@
 
 #include "node/core/state.h"
 
+// What an address may be heard for.  Without a lease, or before the broker has
+// said a word: the shortest that there is, since 0 would mean no limit.
+uint64_t node_lease_left(const node_set_t *set) {
+    bool none = set->lease_left_ms == 0 || set->lease_left_ms == NODE_NEVER;
+    return none ? 1 : set->lease_left_ms;
+}
+
 void node_lease_give(node_set_t *set, uint64_t left_ms,
                      node_effects_t *effects) {
     if (left_ms == 0) {
@@ -160,11 +167,12 @@ static void link_act(node_core_t *core, node_set_t *set, uint32_t part,
     if (set->silent_wanted && (set->silent & bit) == 0) {
         node_act(core, set, effects, slot, NODE_ACT_SILENCE, part);
     } else if (!set->silent_wanted && ((set->silent | set->speak) & bit) != 0) {
-        node_act(core, set, effects, slot, NODE_ACT_SPEAK, part);
+        node_act(core, set, effects, slot, NODE_ACT_SPEAK, part)->lease_ms =
+            node_lease_left(set);
     } else if (!set->silent_wanted && (set->renew & bit) != 0) {
         set->renew &= ~bit;
         node_act(core, set, effects, slot, NODE_ACT_RENEW, part)->lease_ms =
-            set->lease_left_ms;
+            node_lease_left(set);
     }
 }
 

@@ -33,15 +33,6 @@ const char *node_why_word(node_why_t why) {
     return "release";
 }
 
-static void say_closed(node_core_t *core, const node_set_t *set, uint64_t token,
-                       node_why_t why, node_effects_t *effects) {
-    fleet_closed_t *closed = &node_send(effects, FLEET_MESSAGE_closed)->closed;
-    closed->session = core->session.id;
-    FLEET_COPY(closed->set, set->name);
-    closed->token = token;
-    FLEET_COPY(closed->why, node_why_word(why));
-}
-
 void node_closed_say(node_core_t *core, node_set_t *set, node_why_t why,
                      node_effects_t *effects) {
     assert(set->phase == fleet_phase_CLOSED);
@@ -50,7 +41,11 @@ void node_closed_say(node_core_t *core, node_set_t *set, node_why_t why,
         return;
     }
     set->unsaid = NODE_WHY_NONE;
-    say_closed(core, set, set->token, why, effects);
+    fleet_closed_t *closed = &node_send(effects, FLEET_MESSAGE_closed)->closed;
+    closed->session = core->session.id;
+    FLEET_COPY(closed->set, set->name);
+    closed->token = set->token;
+    FLEET_COPY(closed->why, node_why_word(why));
 }
 
 void node_stop_want(node_set_t *set, node_why_t why) {
@@ -83,18 +78,11 @@ void node_release_take(node_core_t *core, const fleet_release_t *release,
     if (set == NULL) {
         return; // without a record the answer would not be final
     }
-    if (node_set_open(set) && release->token < set->token) {
-        // All below a record went before it was taken, or goes on as it (P6).
-        node_note(effects,
-                  "%s: release %" PRIu64 ", %" PRIu64
-                  " is here -> "
-                  "closed long ago",
-                  set->name, release->token, set->token);
-        say_closed(core, set, release->token, NODE_WHY_RELEASE, effects);
-        return;
-    }
-    if (release->token < set->acquire.token) {
-        node_stale_say(core, set, release->token, set->acquire.token, "agent",
+    // Below an open record it is not certain that all is gone: what was to go
+    // on in place may still be there as it was.
+    bool below = node_set_open(set) && release->token < set->token;
+    if (below || release->token < set->acquire.token) {
+        node_stale_say(core, set, release->token, node_set_known(set), "agent",
                        effects);
         return;
     }

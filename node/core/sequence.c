@@ -76,7 +76,7 @@ static void part_act(node_core_t *core, node_set_t *set, uint32_t part,
     effect->transfer = set->transfer;
     if (act == NODE_ACT_START) {
         set->there |= node_bit(part);
-        effect->lease_ms = set->lease_left_ms;
+        effect->lease_ms = node_lease_left(set);
         effect->from_token = set->from_token;
     } else if (act == NODE_ACT_PREPARE) {
         set->prepared |= node_bit(part);

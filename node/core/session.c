@@ -296,7 +296,9 @@ static void confirmed(node_core_t *core, const fleet_confirmed_t *answer,
         }
         if (lists(answer, set)) {
             node_lease_give(set, beat->left_ms, effects);
-        } else if (set->phase != fleet_phase_RELEASING) {
+        } else if (set->phase != fleet_phase_RELEASING ||
+                   (set->stop == NODE_WHY_NONE &&
+                    set->mode == NODE_MODE_IDLE)) { // a release has failed
             node_note(effects, "%s: token %" PRIu64 " not confirmed -> dropped",
                       set->name, set->token);
             set->silence_first = true;

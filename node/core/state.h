@@ -294,6 +294,7 @@ void node_session_advance(node_core_t *core, node_effects_t *effects);
 // lease.c: per set, and the links of addresses.
 void node_lease_age(node_core_t *core, uint64_t elapsed_ms);
 void node_lease_check(node_core_t *core, node_effects_t *effects);
+uint64_t node_lease_left(const node_set_t *set);
 void node_lease_give(node_set_t *set, uint64_t left_ms,
                      node_effects_t *effects);
 void node_lease_hole(node_core_t *core, uint64_t hole_ms,

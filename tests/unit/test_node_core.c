@@ -432,11 +432,11 @@ static void a_release_that_fails_can_go_on_in_place(void **state) {
     expect_trace(w, "START data\nSTART nginx\nRECORD 6 held\nacquired 6\n");
     // The release of the token before comes late: it means nothing now.
     release(w, 5, false);
-    expect_trace(w, "closed 5 release\n");
+    expect_trace(w, "stale 5<6\n");
 }
 
 // A debt of an older token is paid by a node that has forgotten and was told
-// the floor (P5, P16), and by one that runs the set again.
+// the floor (P5, P16); not by one that runs the set, perhaps in place.
 static void a_release_below_the_record_is_answered(void **state) {
     world_t *w = *state;
     open_session(w);
@@ -446,7 +446,26 @@ static void a_release_below_the_record_is_answered(void **state) {
     expect_trace(w, "closed 7 release\n");
     hold(w, 9);
     release(w, 7, false);
-    expect_trace(w, "closed 7 release\n");
+    expect_trace(w, "stale 7<9\n");
+}
+
+// A release that failed, of a set that is not its any more, is not forgotten.
+static void a_stray_that_is_held_is_tried_again(void **state) {
+    world_t *w = *state;
+    open_session(w);
+    hold(w, 5);
+    release(w, 5, false);
+    ends(w, NODE_ACT_STOP, "nginx", FLEET_HELD, NODE_FOUND_ALL);
+    tick(w, 250);
+    forget(w);
+    confirm(w, 0);
+    expect_trace(w, "SILENCE public\n");
+    done(w, NODE_ACT_SILENCE, "public");
+    expect_trace(w, "STOP nginx\n");
+    ends(w, NODE_ACT_STOP, "nginx", FLEET_HELD, NODE_FOUND_ALL);
+    forget(w);
+    tick(w, 10000);
+    assert_non_null(strstr(w->trace, "STOP nginx\n"));
 }
 
 static void commands_of_another_session_are_refused(void **state) {
@@ -1104,6 +1123,7 @@ int main(void) {
         TEST(a_failed_start_is_undone),
         TEST(a_release_that_fails_can_go_on_in_place),
         TEST(a_release_below_the_record_is_answered),
+        TEST(a_stray_that_is_held_is_tried_again),
         TEST(commands_of_another_session_are_refused),
         TEST(a_boot_that_closes_late_says_so),
         TEST(a_release_while_adopting_stops_all),

@@ -219,10 +219,8 @@ static void take_message(chaos_t *c, const fleet_message_t *message) {
         assert_int_equal(place->record.phase, fleet_phase_HELD);
     } else if (message->type == FLEET_MESSAGE_closed) {
         const place_t *place = &c->places[set_of(message->closed.set)];
-        // What is below the record is closed too, whatever runs by now.
-        assert_true(message->closed.token < place->record.token ||
-                    (message->closed.token == place->record.token &&
-                     place->record.phase == fleet_phase_CLOSED));
+        assert_int_equal(place->record.token, message->closed.token);
+        assert_int_equal(place->record.phase, fleet_phase_CLOSED);
     } else if (message->type == FLEET_MESSAGE_acquire_failed &&
                message->acquire_failed.undone) {
         const place_t *place = &c->places[set_of(message->acquire_failed.set)];
