@@ -136,6 +136,11 @@ static void evict(world_t *world, sim_act_t *act) {
 
 // ------------------------------------------------------------------- the parts
 
+// A lease of 1 ms has run out before an interface is up.
+static uint64_t lease_end(const sim_act_t *act) {
+    return act->began_ms + (act->lease_ms > 1 ? act->lease_ms : 0);
+}
+
 static void start(world_t *world, sim_act_t *act, int part) {
     sim_kernel_set_t *kernel = &world->nodes[act->host].kernel[act->set];
     if (part == SIM_DISK) {
@@ -145,7 +150,7 @@ static void start(world_t *world, sim_act_t *act, int part) {
         kernel->silenced = false;
         kernel->timed = world->setdefs[act->set][0].facts.without_lease ==
                         fleet_without_lease_SILENCE;
-        kernel->silent_at_ms = act->began_ms + act->lease_ms;
+        kernel->silent_at_ms = lease_end(act);
     } else if (world->has_disk[act->set] && !kernel->attached) {
         fail(act, FLEET_START_FAILED, "its files are not there");
     } else {
@@ -221,9 +226,10 @@ static void apply(world_t *world, sim_act_t *act) {
         break;
     case NODE_ACT_SPEAK:
         kernel->silenced = false;
+        kernel->silent_at_ms = lease_end(act);
         break;
     case NODE_ACT_RENEW:
-        kernel->silent_at_ms = act->began_ms + act->lease_ms;
+        kernel->silent_at_ms = lease_end(act);
         break;
     }
 }

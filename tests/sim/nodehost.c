@@ -116,6 +116,9 @@ static void carry_out(world_t *world, uint32_t host,
         keep_deadline(world, node, effect);
         break;
     case NODE_OUT_SEND: {
+        if (effect->message.type == FLEET_MESSAGE_closed) {
+            promises_closed(world, host, &effect->message.closed);
+        }
         letter_t *letter = letter_new(&effect->message);
         letter->from = host;
         letter->peer = node->peer;
@@ -161,7 +164,7 @@ static void carry_on(world_t *world, uint32_t host) {
     node_host_t *node = &world->nodes[host];
     uint64_t life = node->life;
     while (node->outs_at < node->outs_n) {
-        const node_effect_t *effect = node->outs[node->outs_at];
+        node_effect_t *effect = node->outs[node->outs_at];
         if (is_write(effect->kind)) {
             node->writing = true;
             agenda_add(world, world->now + write_us(world), SIM_AGENT_WROTE,
@@ -171,6 +174,11 @@ static void carry_on(world_t *world, uint32_t host) {
                 agenda_add(world, world->now, SIM_AGENT_KILL, host, life, NULL);
             }
             return;
+        }
+        if (effect->lease_ms > 0) {
+            uint64_t late = nodehost_clock_ms(world, node) - node->asked_ms;
+            effect->lease_ms =
+                effect->lease_ms > late ? effect->lease_ms - late : 1;
         }
         carry_out(world, host, effect);
         if (node->life != life || !node->agent) {
@@ -211,6 +219,7 @@ static void step(world_t *world, uint32_t host, node_input_t *input) {
         before[i] = phase_of(node, i);
     }
     input->elapsed_ms = elapsed_ms(world, node);
+    node->asked_ms = nodehost_clock_ms(world, node);
     node_core_step(node->core, input, &effects);
     for (uint32_t i = 0; i < effects.n; i++) {
         const node_effect_t *effect = &effects.items[i];

@@ -157,6 +157,16 @@ void promises_wrote(world_t *world, uint32_t host, uint32_t set) {
     }
 }
 
+void promises_closed(world_t *world, uint32_t host,
+                     const fleet_closed_t *closed) {
+    uint32_t set = world_set(world, closed->set);
+    if (kernel_has_any(world, host, set)) {
+        promises_break(world, "P6", "%s says closed %llu of %s and has some",
+                       world->nodes[host].name, (number_t)closed->token,
+                       closed->set);
+    }
+}
+
 void promises_look(world_t *world) {
     for (uint32_t i = 0; i < world->sets_n; i++) {
         if (world->has_disk[i]) {

@@ -261,6 +261,7 @@ typedef struct node_host {
     int64_t drift_ppm;
     uint64_t offset_ms;
     uint64_t seen_ms;
+    uint64_t asked_ms; // when its effects were made
     uint64_t resume_at;
     uint64_t last_in, last_out; // when the last message in order arrives
     void *memory;
@@ -378,6 +379,8 @@ void promises_look(world_t *world);
 void promises_event(world_t *world, const fleet_message_t *event);
 void promises_durable(world_t *world);
 void promises_rollback(world_t *world); // the broker forgot what it had decided
+void promises_closed(world_t *world, uint32_t host,
+                     const fleet_closed_t *closed);
 void promises_wrote(world_t *world, uint32_t host, uint32_t set);
 void promises_act(world_t *world, uint32_t host, const node_effect_t *effect,
                   node_input_kind_t input, fleet_phase_t phase_before);
