@@ -209,6 +209,11 @@ static void say_unsaid(node_core_t *core, node_set_t *set,
     if (set->unsaid != NODE_WHY_NONE) {
         node_closed_say(core, set, set->unsaid, effects);
     }
+    if (set->broken_unsaid && set->broken) {
+        node_acquire_fail(core, set, set->token, false, set->broken_err,
+                          effects);
+    }
+    set->broken_unsaid = false;
     for (uint32_t i = 0; set->sick_unsaid != 0 && i < set->run.n; i++) {
         if ((set->sick_unsaid & node_bit(i)) != 0) {
             node_health_say(core, set, i, effects);

@@ -257,6 +257,7 @@ static void hello_ok(node_core_t *core, const fleet_hello_ok_t *ok,
         set->watched = false; // the broker says anew what to look at
         set->port_sent = false;
         set->sick_unsaid |= set->sick;
+        set->broken_unsaid = set->broken; // its message may have been lost
     }
     node_note(effects, "session %" PRIu64 ": lease %" PRIu64 " ms -> open",
               session->id, session->lease_ms);

@@ -165,6 +165,7 @@ typedef struct node_set {
     node_failure_t failure;
     bool broken; // acquiring, and the start has failed and was not undone
     fleet_err_t broken_err;
+    bool broken_unsaid; // not said in this session
 
     // Parts, as bits.
     uint32_t there;    // may be there: STOP has to see to it

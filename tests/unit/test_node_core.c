@@ -397,6 +397,23 @@ static void a_release_closes_what_was_never_seen(void **state) {
     expect_trace(w, "stale 6<7\n");
 }
 
+// The message may have been lost with the session that it was said in (L1).
+static void a_failure_that_stands_is_said_in_each_session(void **state) {
+    world_t *w = *state;
+    open_session(w);
+    hold(w, 5);
+    acquire(w, 6, 5);
+    ends(w, NODE_ACT_START, "public", FLEET_START_FAILED, NODE_FOUND_PART);
+    done(w, NODE_ACT_START, "disk");
+    assert_non_null(strstr(w->trace, "acquire_failed 6 not-undone"));
+    simple(w, NODE_IN_CONNECTED, 0);
+    forget(w);
+    hello_ok(w);
+    expect_trace(w, "acquire_failed 6 not-undone start-failed\n");
+    hello_ok(w); // of no hello: nothing new
+    expect_trace(w, "");
+}
+
 static void a_failed_start_is_undone(void **state) {
     world_t *w = *state;
     open_session(w);
@@ -1120,6 +1137,7 @@ int main(void) {
         TEST(an_acquire_starts_in_order),
         TEST(a_release_stops_in_reverse),
         TEST(a_release_closes_what_was_never_seen),
+        TEST(a_failure_that_stands_is_said_in_each_session),
         TEST(a_failed_start_is_undone),
         TEST(a_release_that_fails_can_go_on_in_place),
         TEST(a_release_below_the_record_is_answered),
